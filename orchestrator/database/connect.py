@@ -1,0 +1,103 @@
+"""One async engine for SQLite or PostgreSQL, set up so that transactions mean the same on both."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from orchestrator.errors import ConfigurationError
+
+__all__ = ["Database", "now"]
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+
+
+def now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)
+
+
+class Database:
+    """A pool of connections. `begin()` is a writing transaction, `read()` a reading one."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.dialect = engine.dialect.name
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, pool_size: int = 10) -> "AsyncGenerator[Database]":
+        """Connects lazily; closes every connection at the end.
+
+        Raises:
+            ConfigurationError: the URL is malformed or of another database.
+        """
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise ConfigurationError(
+                "the database URL can't be read",
+                remedy="Write sqlite+aiosqlite:///FILE or postgresql://USER@HOST/NAME.",
+            ) from error
+        kind = parsed.get_backend_name()
+        if kind not in DRIVERS:
+            raise ConfigurationError(f"there is no support for a {kind} database", remedy="Use SQLite or PostgreSQL.")
+        parsed = parsed.set(drivername=DRIVERS[kind])
+        if kind == "sqlite":
+            if parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            engine = create_async_engine(parsed, pool_size=pool_size, connect_args={"timeout": 30})
+            _make_sqlite_transactional(engine)
+        else:
+            engine = create_async_engine(parsed, pool_size=pool_size, pool_pre_ping=True)
+        try:
+            yield cls(engine)
+        finally:
+            await engine.dispose()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncConnection]:
+        """A transaction that may write; on SQLite it holds the write lock from the start."""
+        async with self.engine.connect() as connection:
+            if self.dialect == "sqlite":
+                connection = await connection.execution_options(sqlite_begin="IMMEDIATE")
+            async with connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncGenerator[AsyncConnection]:
+        """A transaction that only reads."""
+        async with self.engine.connect() as connection:
+            yield connection
+
+    def insert(self, table: Table) -> Any:
+        """The dialect's `INSERT`, which knows `on_conflict_do_nothing` on both."""
+        make: Callable[[Table], Any] = sqlite.insert if self.dialect == "sqlite" else postgresql.insert
+        return make(table)
+
+
+def _make_sqlite_transactional(engine: AsyncEngine) -> None:
+    """Hands transaction control to SQLAlchemy, so that BEGIN IMMEDIATE is ours to say.
+
+    https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
+    """
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        kind = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+        connection.exec_driver_sql(f"BEGIN {kind}")

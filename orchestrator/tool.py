@@ -1,0 +1,164 @@
+"""Tools: typed async functions that a model or a workflow may call.
+
+Pure; imports nothing that does I/O. A tool's schema comes from its signature and docstring.
+"""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from orchestrator.errors import DefinitionError, InvalidInput
+from orchestrator.messages import ToolSpec
+from orchestrator.passages import SearchResult
+
+__all__ = ["Effect", "Tool", "ToolContext", "problem_of"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Effect = Literal["read", "idempotent", "write"]
+"""What calling a tool does to the world: nothing, the same however often, or something more each time."""
+
+MAX_RESULT = 64 * 1024
+
+
+class ToolContext(Protocol):
+    """What a tool may use while it runs; not a `RunContext`, so that a workflow step in a tool is a type error."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose run this is."""
+        ...
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this call; hand it to the system that a `write` tool writes to."""
+        ...
+
+    def heartbeat(self) -> None:
+        """Tells Temporal that a long tool is alive. Called for you every second."""
+        ...
+
+    async def retrieve(self, collection: str, query: str, *, k: int = 5) -> SearchResult:
+        """The `k` best passages of a collection of the run's tenant."""
+        ...
+
+
+def problem_of(error: ValidationError) -> str:
+    """A validation error in one line, naming each field."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors(include_url=False)
+    )
+
+
+class Tool(Generic[P, R]):
+    """A tool of an app: made by `@app.tool`, called by the model or by `ctx.call`."""
+
+    def __init__(
+        self,
+        function: Callable[Concatenate[ToolContext, P], Awaitable[R]],
+        *,
+        effect: Effect,
+        timeout: timedelta,
+        max_result: int,
+        task_queue: str,
+    ) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.effect: Effect = effect
+        self.timeout = timeout
+        self.max_result = max_result
+        """Bytes of JSON that a result may have."""
+        self.task_queue = task_queue
+        what = f"tool {self.name!r}"
+        if not inspect.iscoroutinefunction(function):
+            raise DefinitionError(what, problem="it isn't an async function", remedy="Write 'async def'.")
+        if timeout <= timedelta(0):
+            raise DefinitionError(what, problem="its timeout isn't positive", remedy="Give timeout=timedelta(...).")
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        if not inspect.signature(function).parameters:
+            raise DefinitionError(
+                what, problem="it takes no context", remedy="Make its first parameter 'ctx: ToolContext'."
+            )
+        try:
+            hints = get_type_hints(function, include_extras=True)
+            self.arguments = _arguments_model(self.name, parameters, hints, _parameter_docs(function))
+            self.result: TypeAdapter[Any] = TypeAdapter(hints.get("return", Any))
+            schema = self.arguments.model_json_schema()
+        except (NameError, TypeError, PydanticSchemaGenerationError, PydanticUserError) as error:
+            raise DefinitionError(
+                what,
+                problem=f"no JSON schema can be made of its signature ({error})",
+                remedy="Annotate every parameter with JSON types or pydantic models.",
+            ) from error
+        schema.pop("title", None)
+        for prop in schema.get("properties", {}).values():
+            prop.pop("title", None)
+        self.spec = ToolSpec(name=self.name, description=_summary(function), parameters=schema)
+
+    def __repr__(self) -> str:
+        return f"Tool({self.name!r}, effect={self.effect!r}, timeout={self.timeout!r})"
+
+    @property
+    def attempts(self) -> int:
+        """How often Temporal may try one call: a write is never repeated blindly."""
+        return 1 if self.effect == "write" else 3
+
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The arguments of a call as JSON text.
+
+        Raises:
+            InvalidInput: they don't fit the signature.
+        """
+        try:
+            bound = inspect.signature(self.function).bind(None, *args, **kwargs)  # pyright: ignore[reportArgumentType]
+            values = dict(list(bound.arguments.items())[1:])
+            return self.arguments(**values).model_dump_json()
+        except (TypeError, ValidationError) as error:
+            problem = problem_of(error) if isinstance(error, ValidationError) else str(error)
+            raise InvalidInput(f"tool {self.name!r}", problem) from error
+
+    def parse(self, arguments: str) -> dict[str, Any]:
+        """Keyword arguments out of JSON text.
+
+        Raises:
+            InvalidInput: it is no JSON, or it breaks the schema.
+        """
+        try:
+            model = self.arguments.model_validate_json(arguments or "{}")
+        except ValidationError as error:
+            raise InvalidInput(f"tool {self.name!r}", problem_of(error)) from error
+        return {name: getattr(model, name) for name in type(model).model_fields}
+
+
+def _arguments_model(
+    name: str, parameters: list[inspect.Parameter], hints: dict[str, Any], docs: dict[str, str]
+) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise TypeError(f"'{parameter}' can't be described; name every parameter")
+        if parameter.name not in hints:
+            raise TypeError(f"parameter {parameter.name!r} has no annotation")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], Field(default, description=docs.get(parameter.name)))
+    return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _summary(function: Callable[..., object]) -> str:
+    return (inspect.getdoc(function) or "").split("\nArgs:")[0].strip()
+
+
+def _parameter_docs(function: Callable[..., object]) -> dict[str, str]:
+    """Descriptions from a Google-style `Args:` section."""
+    _, _, section = (inspect.getdoc(function) or "").partition("\nArgs:\n")
+    section = re.split(r"\n(?=\S)", section)[0]
+    return {
+        match[1]: " ".join(match[2].split())
+        for match in re.finditer(r"^ {4}(\w+)(?: \([^)]*\))?:((?:.*)(?:\n {8,}.*)*)", section, re.MULTILINE)
+    }
