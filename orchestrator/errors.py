@@ -12,6 +12,7 @@ OrchestratorError
 │   ├── BudgetExceeded
 │   ├── OutputInvalid      the model's reply breaks the schema, after the repairs allowed
 │   ├── OutputNotSerializable
+│   ├── OutputTooLarge
 │   └── ToolFailed
 │       ├── ToolTimedOut
 │       └── ToolResultTooLarge
@@ -44,6 +45,7 @@ __all__ = [
     "OrchestratorError",
     "OutputInvalid",
     "OutputNotSerializable",
+    "OutputTooLarge",
     "RequestError",
     "RunError",
     "ToolFailed",
@@ -175,8 +177,21 @@ class OutputNotSerializable(RunError):
         )
 
 
+class OutputTooLarge(RunError):
+    """A workflow returned more than Temporal keeps in one payload."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        self.what, self.size, self.limit = what, size, limit
+        super().__init__(
+            f"{what} returned {size:,} bytes, more than the {limit:,} that Temporal keeps in one payload: "
+            "return a reference to it, or less"
+        )
+
+
 class ToolFailed(RunError):
-    """A tool raised in each attempt that it was given."""
+    """A tool raised in each attempt that its effect allows."""
+
+    retryable = True
 
     def __init__(self, tool: str, problem: str) -> None:
         self.tool, self.problem = tool, problem
@@ -195,6 +210,8 @@ class ToolTimedOut(ToolFailed):
 
 class ToolResultTooLarge(ToolFailed):
     """A tool returned more than may enter a prompt or a workflow."""
+
+    retryable = False
 
     def __init__(self, tool: str, size: int, limit: int) -> None:
         super().__init__(

@@ -3,8 +3,7 @@
 Pure; imports nothing that does I/O. One payload in, one out, each small: transcripts and tool results go by reference.
 """
 
-from datetime import timedelta
-from decimal import Decimal
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -84,6 +83,7 @@ class RunScope(_Payload):
     workflow: str
     root: str
     """The run's first execution id: stable over continue-as-new and resets."""
+    started_at: datetime
     budget: Budget | None = None
 
 
@@ -160,11 +160,3 @@ class CloseRunRequest(_Payload):
     scope: RunScope
     status: RunStatus
     error: str | None = None
-
-
-class RunTotals(_Payload):
-    """What a closed run has on its bill."""
-
-    cost: Decimal
-    tokens: int
-    elapsed: timedelta

@@ -8,11 +8,13 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
-__all__ = ["Outcome", "Receipt", "Timings", "Usage", "usd_from_nano"]
+__all__ = ["Outcome", "Receipt", "Timings", "Usage", "Usd", "usd_from_nano"]
 
 Tokens = Annotated[int, Field(ge=0)]
+Usd = Annotated[Decimal, PlainSerializer(lambda amount: f"{amount:f}", return_type=str, when_used="json")]
+"""US dollars; a plain decimal number in JSON, as text, so that no reader makes a float of it."""
 
 
 def usd_from_nano(nano: int) -> Decimal:
@@ -113,9 +115,9 @@ class Receipt(BaseModel):
 
     usage: Usage = Usage()
     timings: Timings = Timings()
-    cost: Decimal = Decimal(0)
+    cost: Usd = Decimal(0)
     """US dollars, exact to the nano-dollar, waste included."""
-    waste: Decimal = Decimal(0)
+    waste: Usd = Decimal(0)
     """The part of `cost` that bought nothing: retried, cancelled, discarded and failed attempts."""
     attempts: int = 0
     """Attempts on the bill, of all steps together."""

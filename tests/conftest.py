@@ -12,6 +12,10 @@ from sqlalchemy import text
 
 from orchestrator.database import Database
 from orchestrator.database.tables import metadata
+from orchestrator.local import EngineServer, TemporalServer, prepare_model
+from orchestrator.settings import EngineSettings, Settings
+
+ROOT = Path(__file__).parents[1]
 
 _database_numbers = count()
 
@@ -51,6 +55,14 @@ async def postgres_url(postgres_server: str, postgres_template: str) -> str:
 
 
 @pytest.fixture
+async def empty_postgres_url(postgres_server: str) -> str:
+    """URL of a database of the test's own, without a schema."""
+    name = f"test_{next(_database_numbers)}"
+    await _administer(postgres_server, f"CREATE DATABASE {name}")
+    return _with_database(postgres_server, name)
+
+
+@pytest.fixture
 async def sqlite_url(tmp_path: Path) -> str:
     """URL of a SQLite file of the test's own, with the schema."""
     url = f"sqlite+aiosqlite:///{tmp_path}/orchestrator.db"
@@ -70,6 +82,24 @@ def database_url(request: pytest.FixtureRequest) -> str:
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with Database.open(database_url) as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+async def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """A tuned Temporal server, in memory."""
+    log = tmp_path_factory.mktemp("temporal") / "temporal.log"
+    async with TemporalServer(log=log, db_file=None, ui=False).start() as running:
+        yield running.address
+
+
+@pytest.fixture(scope="session")
+async def sglang_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The real SGLang on this machine's CPU, with SmolLM2-135M-Instruct; up in half a minute."""
+    environment = ROOT / ".venv-engine"
+    model = await prepare_model(Settings(state=ROOT / ".orchestrator", engine=EngineSettings(environment=environment)))
+    log = tmp_path_factory.mktemp("sglang") / "sglang.log"
+    async with EngineServer(environment=environment, model=model, log=log).start() as running:
+        yield running.url
 
 
 async def _administer(server: str, statement: str) -> None:

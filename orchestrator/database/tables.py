@@ -140,6 +140,7 @@ messages = Table(
     Column("parent", String(64), ForeignKey("messages.hash")),
     Column("tenant", String(64), nullable=False),
     Column("depth", Integer, nullable=False),
+    Column("role", String(16), nullable=False),
     Column("body", LargeBinary, nullable=False, doc="the message as JSON, zlib-compressed"),
     Column("created_at", Moment, nullable=False),
 )

@@ -1,0 +1,60 @@
+"""One request to an engine, run to its end or aborted with its bill known."""
+
+import asyncio
+from datetime import timedelta
+
+import anyio
+
+from orchestrator.engine.sglang import EngineRequest, Generation, SGLang
+from orchestrator.errors import EngineError
+
+__all__ = ["EngineCall"]
+
+ABORT_PATIENCE = timedelta(seconds=5)
+ABORT_AGAIN = timedelta(milliseconds=250)
+"""An abort that overtakes its own request is ignored by the engine, so it is said again until the stream ends."""
+
+
+class EngineCall:
+    """Keeps what was made so far, whatever becomes of the request."""
+
+    def __init__(self, engine: SGLang, request: EngineRequest) -> None:
+        self._engine = engine
+        self._request = request
+        self.generation = Generation()
+        self.confirmed = True
+        """Whether the engine itself has said how many tokens it made."""
+
+    async def run(self) -> Generation:
+        """The whole answer.
+
+        When cancelled, aborts the request and waits until the engine's last chunk confirms it; only then is the
+        cancellation passed on.
+
+        Raises:
+            EngineError: see `SGLang.generate`.
+        """
+        reader = asyncio.create_task(self._read())
+        try:
+            await asyncio.shield(reader)
+        except asyncio.CancelledError:
+            await self._abort(reader)
+            raise
+        return self.generation
+
+    async def _read(self) -> None:
+        async for generation in self._engine.generate(self._request):
+            self.generation = generation
+
+    async def _abort(self, reader: "asyncio.Task[None]") -> None:
+        with anyio.move_on_after(ABORT_PATIENCE.total_seconds(), shield=True):
+            try:
+                while not reader.done():
+                    await self._engine.abort(self._request.rid)
+                    await asyncio.wait([reader], timeout=ABORT_AGAIN.total_seconds())
+                self.confirmed = reader.exception() is None
+            except EngineError:
+                self.confirmed = False
+        if not reader.done():
+            self.confirmed = False
+            reader.cancel()

@@ -1,0 +1,257 @@
+"""The client of one SGLang server: its native routes, token ids in and out.
+
+It never retries, since Temporal owns retries; `refusal` alone decides what may be tried again. Wire: SGLang 0.5.23,
+`entrypoints/http_server.py` and `managers/io_struct.py`.
+"""
+
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+import httpx
+
+from orchestrator.errors import (
+    EngineError,
+    EngineOverloaded,
+    EngineRejected,
+    EngineUnavailable,
+    ModelMismatch,
+)
+from orchestrator.messages import ToolCall, ToolSpec
+from orchestrator.steps import Sampling
+from orchestrator.usage import Timings, Usage
+
+__all__ = ["EngineRequest", "Generation", "SGLang", "ServerInfo", "refusal"]
+
+RETRYABLE_CODES = frozenset({408, 409, 429})
+
+
+def refusal(url: str, code: int, problem: str, retry_after: float | None = None) -> EngineError:
+    """What an HTTP error of the engine means, and by its class whether another attempt may do better."""
+    if code in RETRYABLE_CODES or code >= 500:
+        return EngineOverloaded(url, code, problem, retry_after)
+    return EngineRejected(url, code, problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerInfo:
+    """What a server says of itself."""
+
+    model: str
+    tool_call_parser: str | None
+    reasoning_parser: str | None
+    context_length: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineRequest:
+    """One request to generate."""
+
+    rid: str
+    """Of fixed length: the engine aborts every request whose id starts with the one given."""
+    ids: Sequence[int]
+    """Token ids of the whole prompt."""
+    sampling: Sampling
+    output_schema: Mapping[str, Any] | None = None
+    cache_salt: str | None = None
+    """Keeps one tenant's prefixes from another's."""
+
+
+@dataclass(kw_only=True)
+class Generation:
+    """What a request has made so far; grows with each chunk of the stream."""
+
+    ids: list[int] = field(default_factory=list[int])
+    text: str = ""
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    finish: Literal["stop", "length", "abort"] | None = None
+    """`None` until the last chunk."""
+
+    def feed(self, chunk: Mapping[str, Any]) -> None:
+        """Takes in one more chunk, whether the server sends whole outputs or only what is new."""
+        meta: Mapping[str, Any] = chunk["meta_info"]
+        sent: Sequence[int] = chunk.get("output_ids") or ()
+        made = int(meta.get("completion_tokens") or len(self.ids))
+        missing = made - len(self.ids)
+        if missing > 0:
+            self.ids.extend(sent[-missing:])
+        text: str = chunk.get("text") or ""
+        only_new = missing > 0 and len(sent) < made
+        self.text = self.text + text if only_new else text or self.text
+        known = self.usage
+        self.usage = Usage(
+            prompt=meta.get("prompt_tokens", known.prompt),
+            cached=meta.get("cached_tokens", known.cached),
+            output=made,
+            reasoning=meta.get("reasoning_tokens", known.reasoning),
+        )
+        self.timings = _timings(meta, self.timings)
+        finish: Mapping[str, Any] = meta.get("finish_reason") or {}
+        self.finish = finish.get("type")
+
+
+def _timings(meta: Mapping[str, Any], known: Timings) -> Timings:
+    queue, entry = meta.get("queue_time"), meta.get("forward_entry_time")
+    prefilled, finished = meta.get("prefill_finished_time"), meta.get("request_finished_ts")
+    return Timings(
+        queue=known.queue if queue is None else timedelta(seconds=queue),
+        prefill=known.prefill if not (entry and prefilled) else timedelta(seconds=max(0.0, prefilled - entry)),
+        decode=known.decode if not (prefilled and finished) else timedelta(seconds=max(0.0, finished - prefilled)),
+    )
+
+
+class SGLang:
+    """One server. Safe to share between tasks."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self.url = str(http.base_url).rstrip("/")
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, timeout: timedelta = timedelta(minutes=10)) -> "AsyncGenerator[SGLang]":
+        """Connects lazily. `timeout` bounds the silence between two chunks, not a whole answer."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        timeouts = httpx.Timeout(timeout.total_seconds(), connect=5.0)
+        async with httpx.AsyncClient(base_url=url, timeout=timeouts, limits=limits, trust_env=False) as http:
+            yield cls(http)
+
+    async def describe(self, *, wanted: str | None = None) -> ServerInfo:
+        """What the server serves.
+
+        Raises:
+            EngineUnavailable: nobody answers.
+            ModelMismatch: it serves another model than `wanted`.
+        """
+        info = await self._json("GET", "/server_info")
+        model = info.get("served_model_name") or info["model_path"]
+        if wanted is not None and model != wanted:
+            raise ModelMismatch(self.url, served=model, wanted=wanted)
+        models = await self._json("GET", "/v1/models")
+        return ServerInfo(
+            model=model,
+            tool_call_parser=info.get("tool_call_parser"),
+            reasoning_parser=info.get("reasoning_parser"),
+            context_length=models["data"][0].get("max_model_len"),
+        )
+
+    async def render(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[ToolSpec] = (), open_reply: bool
+    ) -> list[int]:
+        """Token ids of a conversation under the model's own chat template.
+
+        Args:
+            messages: in the shape of the OpenAI API.
+            open_reply: whether the ids end where the assistant's next reply begins.
+        """
+        body = {"messages": messages, "add_generation_prompt": open_reply}
+        if tools:
+            body["tools"] = [_function(tool) for tool in tools]
+        return (await self._json("POST", "/v1/tokenize", body))["tokens"]
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Generation]:
+        """The answer as it grows; the last value has a `finish`.
+
+        Raises:
+            EngineError: refused, overloaded or unreachable; or the stream broke off.
+        """
+        sampling: dict[str, Any] = {
+            "max_new_tokens": request.sampling.max_tokens,
+            "temperature": request.sampling.temperature,
+            "top_p": request.sampling.top_p,
+        }
+        if request.sampling.stop:
+            sampling["stop"] = request.sampling.stop
+        if request.sampling.seed is not None:
+            sampling["sampling_seed"] = request.sampling.seed
+        if request.output_schema is not None:
+            sampling["json_schema"] = json.dumps(request.output_schema)
+        body: dict[str, Any] = {
+            "rid": request.rid,
+            "input_ids": list(request.ids),
+            "sampling_params": sampling,
+            "stream": True,
+        }
+        if request.cache_salt is not None:
+            body["cache_salt"] = request.cache_salt
+        generation = Generation()
+        try:
+            async with self._http.stream("POST", "/generate", json=body) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise self._refusal(response)
+                async for line in response.aiter_lines():
+                    if not line.startswith("data: {"):
+                        continue
+                    chunk = json.loads(line.removeprefix("data: "))
+                    self._check(chunk)
+                    generation.feed(chunk)
+                    yield generation
+        except httpx.TransportError as error:
+            raise EngineUnavailable(self.url, _words(error)) from error
+        if generation.finish is None:
+            raise EngineUnavailable(self.url, "the stream ended in mid-answer")
+
+    def _check(self, chunk: Mapping[str, Any]) -> None:
+        """Raises what a stream that was accepted says afterwards: a refusal, or a full queue."""
+        if error := chunk.get("error"):
+            raise refusal(self.url, int(error.get("code") or 400), str(error.get("message")))
+        finish: Mapping[str, Any] = chunk["meta_info"].get("finish_reason") or {}
+        if finish.get("type") == "abort" and (code := finish.get("status_code")):
+            raise refusal(self.url, int(code), str(finish.get("message")))
+
+    async def abort(self, rid: str) -> None:
+        """Asks the server to end a request. The request's own stream confirms it, with the tokens made until then."""
+        await self._request("POST", "/abort_request", {"rid": rid})
+
+    async def tool_calls(
+        self, text: str, tools: Sequence[ToolSpec], *, parser: str
+    ) -> tuple[str, tuple[ToolCall, ...]]:
+        """What is said and what is called in an answer, by the server's own parser."""
+        body = {"text": text, "tools": [_function(tool) for tool in tools], "tool_call_parser": parser}
+        parsed = await self._json("POST", "/parse_function_call", body)
+        calls = tuple(
+            ToolCall(id=f"call_{index}", name=call["name"] or "", arguments=call["parameters"])
+            for index, call in enumerate(parsed["calls"])
+        )
+        return parsed["normal_text"], calls
+
+    async def reasoning(self, text: str, *, parser: str) -> tuple[str | None, str]:
+        """The reasoning and the rest of an answer, by the server's own parser."""
+        body = {"text": text, "reasoning_parser": parser}
+        parsed = await self._json("POST", "/separate_reasoning", body)
+        return parsed.get("reasoning_text"), parsed["text"]
+
+    async def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return (await self._request(method, path, body)).json()
+
+    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        try:
+            response = await self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise EngineUnavailable(self.url, _words(error)) from error
+        if response.is_error:
+            raise self._refusal(response)
+        return response
+
+    def _refusal(self, response: httpx.Response) -> EngineError:
+        try:
+            told: dict[str, Any] = response.json()
+            error: Any = told.get("error", told)
+            problem = str(cast("dict[str, Any]", error).get("message", error) if isinstance(error, dict) else error)
+        except (ValueError, AttributeError):
+            problem = response.text[:200] or response.reason_phrase
+        after = response.headers.get("retry-after", "")
+        return refusal(self.url, response.status_code, problem, float(after) if after.isdigit() else None)
+
+
+def _function(tool: ToolSpec) -> dict[str, Any]:
+    return {"type": "function", "function": tool.model_dump(mode="json")}
+
+
+def _words(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__

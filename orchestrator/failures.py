@@ -1,0 +1,62 @@
+"""Errors across the border between activities and workflows, as a type name, a message and details.
+
+Imported on both sides; imports nothing that does I/O.
+"""
+
+import asyncio
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+
+from orchestrator.errors import OrchestratorError
+
+__all__ = ["as_failures", "cause_of", "timed_out"]
+
+
+@contextmanager
+def as_failures() -> Generator[None]:
+    """Around an activity: our errors become failures that say whether to try again, and when."""
+    try:
+        yield
+    except OrchestratorError as error:
+        details = {name: value for name, value in vars(error).items() if not name.startswith("_")}
+        after = details.get("retry_after")
+        raise ApplicationError(
+            str(error),
+            details,
+            type=type(error).__name__,
+            non_retryable=not error.retryable,
+            next_retry_delay=None if after is None else timedelta(seconds=after),
+        ) from error
+
+
+def cause_of(error: ActivityError) -> BaseException:
+    """In a workflow: our own error again, as it was raised in the activity; else what Temporal knows."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and (kind := _kinds().get(cause.type or "")) is not None:
+        rebuilt = kind.__new__(kind)
+        rebuilt.args = (cause.message,)
+        details: Any = cause.details[0] if cause.details else {}
+        rebuilt.__dict__.update(details)
+        return rebuilt
+    if isinstance(cause, asyncio.CancelledError):
+        return cause
+    return error if cause is None else cause
+
+
+def timed_out(cause: BaseException) -> bool:
+    """Whether an activity ran past its time, as against never having been started."""
+    return isinstance(cause, TemporalTimeoutError) and cause.type in (TimeoutType.START_TO_CLOSE, TimeoutType.HEARTBEAT)
+
+
+def _kinds() -> dict[str, type[OrchestratorError]]:
+    def below(kind: type[OrchestratorError]) -> Iterable[type[OrchestratorError]]:
+        yield kind
+        for child in kind.__subclasses__():
+            yield from below(child)
+
+    return {kind.__name__: kind for kind in below(OrchestratorError)}

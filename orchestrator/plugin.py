@@ -1,0 +1,70 @@
+"""What Temporal's clients and workers are given: pydantic payloads, our modules in the sandbox, closed bills."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.interceptor import BillingInterceptor
+
+if TYPE_CHECKING:
+    from orchestrator.app import Orchestrator
+
+__all__ = ["PASSTHROUGH", "client_plugin", "workflow_plugin"]
+
+PASSTHROUGH = (
+    "orchestrator.app",
+    "orchestrator.budget",
+    "orchestrator.context",
+    "orchestrator.definition",
+    "orchestrator.errors",
+    "orchestrator.execution",
+    "orchestrator.failures",
+    "orchestrator.messages",
+    "orchestrator.passages",
+    "orchestrator.steps",
+    "orchestrator.tool",
+    "orchestrator.transcript",
+    "orchestrator.usage",
+)
+"""Our modules that the sandbox shares between runs: pure code without module state, nothing that does I/O."""
+
+
+def client_plugin() -> SimplePlugin:
+    """For a client that starts runs or reads their results."""
+    return SimplePlugin("orchestrator", data_converter=_with_pydantic)
+
+
+def workflow_plugin(app: "Orchestrator") -> SimplePlugin:
+    """For a client whose workers run the app's workflows, and for those workers."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH, *app.passthrough)
+
+    def runner(existing: WorkflowRunner | None) -> WorkflowRunner:
+        if existing is None:
+            return SandboxedWorkflowRunner(restrictions=restrictions)
+        if isinstance(existing, SandboxedWorkflowRunner):
+            modules = (*PASSTHROUGH, *app.passthrough)
+            widened = existing.restrictions.with_passthrough_modules(*modules)
+            return dataclasses.replace(existing, restrictions=widened)
+        return existing
+
+    return SimplePlugin(
+        f"orchestrator.{app.name}",
+        data_converter=_with_pydantic,
+        interceptors=[BillingInterceptor()],
+        workflows=list(app.workflows),
+        workflow_runner=runner,
+        workflow_failure_exception_types=[OrchestratorError],
+    )
+
+
+def _with_pydantic(existing: DataConverter | None) -> DataConverter:
+    """Pydantic payloads, keeping a codec or external storage that the user has set."""
+    if existing is None or existing == DataConverter.default:
+        return pydantic_data_converter
+    return dataclasses.replace(existing, payload_converter_class=pydantic_data_converter.payload_converter_class)

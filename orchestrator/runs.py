@@ -1,0 +1,308 @@
+"""Runs, as their callers see them: started, watched, cancelled, billed. Behind the REST API and the command line."""
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from orchestrator.app import Orchestrator
+from orchestrator.database import Database
+from orchestrator.definition import ReasoningWorkflow
+from orchestrator.errors import IdempotencyConflict, UnknownName
+from orchestrator.execution import TENANT
+from orchestrator.ledger import BillLine, bill, run_record, runs_of
+from orchestrator.steps import CLOSE_RUN, RunStatus
+from orchestrator.usage import Receipt
+
+__all__ = ["Run", "RunEvent", "Runs"]
+
+FINGERPRINT = "orchestrator.request"
+"""Memo with a digest of workflow and input, by which a reused idempotency key is told from a new request."""
+
+_STATUS = {
+    WorkflowExecutionStatus.RUNNING: RunStatus.RUNNING,
+    WorkflowExecutionStatus.COMPLETED: RunStatus.COMPLETED,
+    WorkflowExecutionStatus.FAILED: RunStatus.FAILED,
+    WorkflowExecutionStatus.CANCELED: RunStatus.CANCELLED,
+    WorkflowExecutionStatus.TERMINATED: RunStatus.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT: RunStatus.TIMED_OUT,
+    WorkflowExecutionStatus.CONTINUED_AS_NEW: RunStatus.RUNNING,
+}
+
+
+class RunProblem(BaseModel):
+    """Why a run failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    message: str
+
+
+class Run(BaseModel):
+    """A run with its result and its bill."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    workflow: str
+    tenant: str
+    status: RunStatus
+    started_at: datetime
+    closed_at: datetime | None
+    result: JsonValue = None
+    error: RunProblem | None = None
+    receipt: Receipt
+    bill: Sequence[BillLine]
+
+
+class RunEvent(BaseModel):
+    """Something that happened in a run. Made from Temporal's own history, so it is durable and has a place in it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    """Its place in the history; hand it back to go on from there."""
+    type: str
+    """`run.started`, `step.started`, `step.completed`, `step.failed`, `run.completed`, `run.failed`, ..."""
+    at: datetime
+    step: int | None = None
+    """Which step; the id of its `step.started`."""
+    name: str | None = None
+    summary: str | None = None
+    attempt: int | None = None
+    error: str | None = None
+    receipt: Receipt | None = None
+
+
+class Runs:
+    """Runs of some apps."""
+
+    def __init__(self, client: Client, database: Database, apps: Sequence[Orchestrator]) -> None:
+        self._client = client
+        self._database = database
+        self._apps = apps
+
+    @property
+    def workflows(self) -> Sequence[type[ReasoningWorkflow[Any, Any]]]:
+        """What can be started."""
+        return [workflow for app in self._apps for workflow in app.workflows]
+
+    async def start(
+        self,
+        workflow: str,
+        value: JsonValue,
+        *,
+        tenant: str,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Starts a run; its id. With a key that was used before, the id of the run that it started then.
+
+        Raises:
+            UnknownName: there is no such workflow.
+            InvalidInput: the input breaks its schema.
+            IdempotencyConflict: the key was used with another workflow or input.
+        """
+        app, defined = self._find(workflow)
+        parsed = defined.signature.parse(value)
+        fingerprint = _digest(workflow, json.dumps(value, sort_keys=True))
+        if idempotency_key is None:
+            run_id = f"{workflow}-{uuid.uuid4().hex[:20]}"
+        else:
+            run_id = f"{workflow}-{_digest(tenant, idempotency_key)[:20]}"
+        try:
+            await self._client.start_workflow(
+                workflow,
+                parsed,
+                id=run_id,
+                task_queue=app.task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(TENANT, tenant)]),
+                memo={FINGERPRINT: fingerprint},
+                static_summary=_line(value),
+            )
+        except WorkflowAlreadyStartedError as error:
+            described = await self._client.get_workflow_handle(run_id).describe()
+            if (await described.memo()).get(FINGERPRINT) != fingerprint:
+                raise IdempotencyConflict(idempotency_key or "", run_id) from error
+        return run_id
+
+    async def run(self, run_id: str, *, tenant: str | None = None) -> Run:
+        """A run as it stands.
+
+        Raises:
+            UnknownName: the tenant has no such run.
+        """
+        handle, description = await self._describe(run_id, tenant)
+        status = _STATUS[description.status or WorkflowExecutionStatus.RUNNING]
+        result, problem = None, None
+        if status is RunStatus.COMPLETED:
+            result = await handle.result()
+        elif status is not RunStatus.RUNNING:
+            problem = await self._problem(handle, status)
+        async with self._database.read() as connection:
+            record = await run_record(connection, run_id)
+            lines = [] if record is None else await bill(connection, record.id)
+        return Run(
+            run_id=run_id,
+            workflow=description.workflow_type,
+            tenant=description.typed_search_attributes.get(TENANT) or "",
+            status=status,
+            started_at=description.start_time,
+            closed_at=description.close_time,
+            result=result,
+            error=problem,
+            receipt=sum((line.receipt for line in lines), Receipt()),
+            bill=lines,
+        )
+
+    async def wait(self, run_id: str) -> Run:
+        """A run once it has ended."""
+        handle = self._client.get_workflow_handle(run_id)
+        with suppress(WorkflowFailureError):
+            await handle.result()
+        return await self.run(run_id)
+
+    async def cancel(self, run_id: str, *, tenant: str | None = None) -> None:
+        """Asks a run to end; its engine calls are aborted and billed.
+
+        Raises:
+            UnknownName: the tenant has no such run.
+        """
+        handle, _ = await self._describe(run_id, tenant)
+        try:
+            await handle.cancel()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended already
+                raise
+
+    async def events(self, run_id: str, *, after: int = 0, tenant: str | None = None) -> AsyncGenerator[RunEvent]:
+        """What happens in a run, from an event on, until the run ends.
+
+        Raises:
+            UnknownName: the tenant has no such run.
+        """
+        handle, _ = await self._describe(run_id, tenant)
+        reader = _HistoryReader(self._client)
+        async for event in handle.fetch_history_events(wait_new_event=True):
+            told = await reader.read(event)
+            if told is not None and event.event_id > after:
+                yield told
+
+    def _find(self, name: str) -> tuple[Orchestrator, type[ReasoningWorkflow[Any, Any]]]:
+        for app in self._apps:
+            for workflow in app.workflows:
+                if workflow.signature.name == name:
+                    return app, workflow
+        raise UnknownName("workflow", name, [workflow.signature.name for workflow in self.workflows])
+
+    async def _describe(self, run_id: str, tenant: str | None) -> tuple[WorkflowHandle[Any, Any], Any]:
+        handle = self._client.get_workflow_handle(run_id)
+        try:
+            description = await handle.describe()
+        except RPCError as error:
+            if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+                raise
+            description = None
+        if description is None or tenant not in (None, description.typed_search_attributes.get(TENANT)):
+            recent = await runs_of(self._database, tenant)
+            raise UnknownName("run", run_id, [record.workflow_id for record in recent[:5]])
+        return handle, description
+
+    async def _problem(self, handle: WorkflowHandle[Any, Any], status: RunStatus) -> RunProblem:
+        try:
+            await handle.result()
+        except WorkflowFailureError as error:
+            cause = error.cause
+            kind = getattr(cause, "type", None) or type(cause).__name__
+            message = getattr(cause, "message", None) or str(cause)
+            return RunProblem(type=str(kind), message=message)
+        return RunProblem(type=status, message=f"the run {status}")
+
+
+class _HistoryReader:
+    """Turns Temporal's history into events that a user knows."""
+
+    def __init__(self, client: Client) -> None:
+        self._converter = client.data_converter
+        self._names: dict[int, str] = {}
+
+    async def read(self, event: HistoryEvent) -> RunEvent | None:
+        """One event, or `None` for those that say nothing to a user."""
+        kind = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").lower()
+        at = event.event_time.ToDatetime(UTC)
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            name = event.activity_task_scheduled_event_attributes.activity_type.name
+            self._names[event.event_id] = name
+            if name == CLOSE_RUN:
+                return None
+            summary = await self._text(event.user_metadata.summary)
+            return RunEvent(
+                id=event.event_id, type="step.started", at=at, step=event.event_id, name=name, summary=summary
+            )
+        if event.HasField("activity_task_completed_event_attributes"):
+            completed = event.activity_task_completed_event_attributes
+            values = await self._converter.decode(completed.result.payloads)
+            answer: Any = values[0] if values else None
+            receipt = cast("dict[str, Any]", answer).get("receipt") if isinstance(answer, dict) else None
+            return self._step(event, at, "step.completed", completed.scheduled_event_id, receipt=receipt)
+        for outcome in ("failed", "timed_out", "canceled"):
+            if event.HasField(f"activity_task_{outcome}_event_attributes"):  # type: ignore[arg-type]
+                attributes = getattr(event, f"activity_task_{outcome}_event_attributes")
+                error = getattr(attributes, "failure", None)
+                return self._step(
+                    event, at, f"step.{outcome}".replace("canceled", "cancelled"), attributes.scheduled_event_id,
+                    error=_cause(error) if error else None,
+                )  # fmt: skip
+        if kind.startswith("workflow_execution_") and not kind.endswith(("signaled", "requested")):
+            ending = kind.removeprefix("workflow_execution_").replace("canceled", "cancelled")
+            failed = event.HasField("workflow_execution_failed_event_attributes")
+            error = event.workflow_execution_failed_event_attributes.failure.message if failed else None
+            return RunEvent(id=event.event_id, type=f"run.{ending}", at=at, error=error)
+        return None
+
+    def _step(
+        self, event: HistoryEvent, at: datetime, kind: str, step: int, *, receipt: Any = None, error: str | None = None
+    ) -> RunEvent | None:
+        name = self._names.get(step)
+        if name == CLOSE_RUN:
+            return None
+        return RunEvent(id=event.event_id, type=kind, at=at, step=step, name=name, receipt=receipt, error=error)
+
+    async def _text(self, payload: Any) -> str | None:
+        if not payload.data:
+            return None
+        (text,) = await self._converter.decode([payload])
+        return str(text)
+
+
+def _cause(failure: Any) -> str:
+    while failure.HasField("cause"):
+        failure = failure.cause
+    return failure.message
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _line(value: JsonValue) -> str:
+    return re.sub(r"\s+", " ", json.dumps(value, ensure_ascii=False))[:200]

@@ -1,0 +1,182 @@
+"""Workers: the processes that run workflows, engine calls, tools and retrieval."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+import anyio
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+
+from orchestrator.activities import (
+    CloseActivities,
+    EngineActivities,
+    Meter,
+    RetrievalActivities,
+    ToolActivities,
+)
+from orchestrator.app import Orchestrator
+from orchestrator.connect import connect, ensure_search_attributes
+from orchestrator.database import Database
+from orchestrator.engine import ServerInfo, SGLang
+from orchestrator.errors import EngineUnavailable
+from orchestrator.ledger import Ledger, PriceBook
+from orchestrator.passages import Retriever
+from orchestrator.plugin import client_plugin
+from orchestrator.plugins import open_retriever
+from orchestrator.settings import Settings
+from orchestrator.steps import LEDGER_QUEUE, RETRIEVAL_QUEUE, engine_queue
+from orchestrator.tool import Tool
+from orchestrator.transcripts import TranscriptStore
+
+__all__ = ["Role", "running_workers"]
+
+logger = logging.getLogger(__name__)
+
+THROTTLE = timedelta(seconds=1)
+"""How late a heartbeat may be passed on; it bounds how late a cancellation is seen without worker commands."""
+GRACE = timedelta(seconds=5)
+ENGINE_PAUSE = 1.0
+
+
+class Role(StrEnum):
+    """What a worker process does; by default all of it."""
+
+    WORKFLOWS = "workflows"
+    ENGINE = "engine"
+    TOOLS = "tools"
+    RETRIEVAL = "retrieval"
+    LEDGER = "ledger"
+
+
+@asynccontextmanager
+async def running_workers(
+    apps: Sequence[Orchestrator],
+    settings: Settings,
+    *,
+    address: str | None = None,
+    engine_urls: Sequence[str] = (),
+    roles: Sequence[Role] = tuple(Role),
+) -> AsyncGenerator[None]:
+    """Runs the workers of the apps while the body runs; they finish or hand back what they are doing at its end.
+
+    Args:
+        apps: whose workflows and tools.
+        address: of Temporal, where it isn't the configured one.
+        engine_urls: of SGLang servers, where they aren't the configured ones.
+        roles: what to run here.
+
+    Raises:
+        ConfigurationError: Temporal can't be reached.
+        ModelMismatch: an engine serves another model than the one configured.
+    """
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database.open(settings.database_url, pool_size=settings.database.pool_size)
+        )
+        client = await connect([], address=address)
+        await ensure_search_attributes(client)
+        crew = _Crew(stack, settings, database, address)
+        if Role.WORKFLOWS in roles:
+            for app in apps:
+                await crew.hire_workflows(app)
+        if Role.LEDGER in roles:
+            await crew.hire(LEDGER_QUEUE, [CloseActivities(crew.ledger).close_run])
+        if Role.RETRIEVAL in roles or Role.TOOLS in roles:
+            retriever = await stack.enter_async_context(open_retriever(settings, database))
+            if Role.RETRIEVAL in roles:
+                await crew.hire(RETRIEVAL_QUEUE, [RetrievalActivities(retriever=retriever, meter=crew.meter).retrieve])
+            if Role.TOOLS in roles:
+                await crew.hire_tools([tool for app in apps for tool in app.tools], retriever)
+        if Role.ENGINE in roles:
+            for url in engine_urls or [str(url) for url in settings.engine.urls]:
+                await crew.hire_engine(url)
+        yield
+
+
+class _Crew:
+    """Workers that share a database; each has a client of its own, since Temporal refuses twins on one client."""
+
+    def __init__(self, stack: AsyncExitStack, settings: Settings, database: Database, address: str | None) -> None:
+        self._stack = stack
+        self._settings = settings
+        self._address = address
+        self._database = database
+        self.ledger = Ledger(database)
+        self.meter = Meter(database, self.ledger)
+        self._transcripts = TranscriptStore(database)
+
+    async def hire(self, queue: str, activities: Sequence[Callable[..., Any]], *, slots: int = 100) -> None:
+        """A worker for activities."""
+        worker = Worker(
+            await self._connect(),
+            task_queue=queue,
+            activities=activities,
+            max_concurrent_activities=slots,
+            max_heartbeat_throttle_interval=THROTTLE,
+            default_heartbeat_throttle_interval=THROTTLE,
+            activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+            graceful_shutdown_timeout=GRACE,
+            disable_eager_activity_execution=True,
+        )
+        await self._stack.enter_async_context(worker)
+
+    async def hire_workflows(self, app: Orchestrator) -> None:
+        """A worker for an app's workflows."""
+        if not app.workflows:
+            return
+        client = await connect([app.plugin()], address=self._address)
+        worker = Worker(
+            client,
+            task_queue=app.task_queue,
+            workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+            disable_eager_activity_execution=True,
+        )
+        await self._stack.enter_async_context(worker)
+
+    async def hire_tools(self, tools: Sequence[Tool[..., Any]], retriever: Retriever) -> None:
+        """A worker for each queue that tools name."""
+        for queue in sorted({tool.task_queue for tool in tools}):
+            of_queue = {tool.name: tool for tool in tools if tool.task_queue == queue}
+            activities = ToolActivities(
+                list(of_queue.values()), transcripts=self._transcripts, meter=self.meter, retriever=retriever
+            )
+            await self.hire(queue, activities.all)
+
+    async def hire_engine(self, url: str) -> None:
+        """A worker for one engine server, once that server answers."""
+        engine = await self._stack.enter_async_context(SGLang.open(url, timeout=self._settings.engine.timeout))
+        activities = EngineActivities(
+            engine=engine,
+            info=await self._describe(engine),
+            transcripts=self._transcripts,
+            prices=PriceBook(self._database, self._settings.price),
+            meter=self.meter,
+        )
+        queue = engine_queue(self._settings.engine.pool)
+        await self.hire(queue, [activities.generate], slots=self._settings.engine.concurrency)
+
+    async def _describe(self, engine: SGLang) -> ServerInfo:
+        told = self._settings.engine
+        waited = False
+        while True:
+            try:
+                info = await engine.describe(wanted=told.model)
+                break
+            except EngineUnavailable as error:
+                if not waited:
+                    logger.warning("waiting for an engine: %s", error)
+                waited = True
+                await anyio.sleep(ENGINE_PAUSE)
+        return ServerInfo(
+            model=info.model,
+            tool_call_parser=told.tool_call_parser or info.tool_call_parser,
+            reasoning_parser=told.reasoning_parser or info.reasoning_parser,
+            context_length=info.context_length,
+        )
+
+    async def _connect(self) -> Client:
+        return await connect([client_plugin()], address=self._address)
