@@ -9,7 +9,7 @@ from orchestrator.budget import Budget
 from orchestrator.context import RunContext
 from orchestrator.definition import ReasoningWorkflow, define
 from orchestrator.errors import DefinitionError, UnknownName
-from orchestrator.steps import CLOSE_RUN, GENERATE, RETRIEVE, tools_queue, workflows_queue
+from orchestrator.steps import CLOSE_RUN, GENERATE, RETRIEVE, workflows_queue
 from orchestrator.tool import MAX_RESULT, Effect, Tool, ToolContext
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Orchestrator:
         """
 
         def decorate(function: Callable[[RunContext, InT], Awaitable[OutT]]) -> type[ReasoningWorkflow[InT, OutT]]:
-            defined = define(function, budget=budget, pool=pool, step_timeout=step_timeout)
+            defined = define(function, app=self, budget=budget, pool=pool, step_timeout=step_timeout)
             self._refuse_twice("workflow", defined.signature.name, self._workflows)
             self._workflows[defined.signature.name] = defined
             return defined
@@ -123,8 +123,7 @@ class Orchestrator:
         """
 
         def decorate(function: Callable[Concatenate[ToolContext, P], Awaitable[R]]) -> Tool[P, R]:
-            queue = task_queue or tools_queue(self.name)
-            tool = Tool(function, effect=effect, timeout=timeout, max_result=max_result, task_queue=queue)
+            tool = Tool(function, effect=effect, timeout=timeout, max_result=max_result, task_queue=task_queue)
             self._add_tool(tool)
             return tool
 

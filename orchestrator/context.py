@@ -41,12 +41,14 @@ class RunContext:
     def current(cls) -> "RunContext":
         """The context of the running workflow, also in a plain `@workflow.defn` class.
 
-        Such a class may set the attributes `orchestrator_budget`, `orchestrator_pool` and `orchestrator_step_timeout`.
+        Such a class may set `orchestrator_app` (needed to call tools), `orchestrator_budget`, `orchestrator_pool` and
+        `orchestrator_step_timeout`.
         """
         context = cls.existing()
         if context is None:
             instance = workflow.instance()
             execution = Execution(
+                app=getattr(instance, "orchestrator_app", None),
                 budget=getattr(instance, "orchestrator_budget", None),
                 pool=getattr(instance, "orchestrator_pool", "default"),
                 step_timeout=getattr(instance, "orchestrator_step_timeout", timedelta(minutes=10)),

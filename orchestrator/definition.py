@@ -27,7 +27,7 @@ from orchestrator.errors import (
     OutputNotSerializable,
     OutputTooLarge,
 )
-from orchestrator.tool import problem_of
+from orchestrator.tool import ToolOwner, problem_of
 
 __all__ = ["ReasoningWorkflow", "Signature", "define"]
 
@@ -95,6 +95,7 @@ class ReasoningWorkflow(Generic[InT, OutT]):
     """What `@app.workflow` puts in a function's place: a Temporal workflow definition."""
 
     signature: ClassVar[Signature]
+    orchestrator_app: ClassVar[ToolOwner]
     orchestrator_budget: ClassVar[Budget | None]
     orchestrator_pool: ClassVar[str]
     orchestrator_step_timeout: ClassVar[timedelta]
@@ -107,6 +108,7 @@ class ReasoningWorkflow(Generic[InT, OutT]):
 def define(
     function: Callable[[RunContext, InT], Awaitable[OutT]],
     *,
+    app: ToolOwner,
     budget: Budget | None,
     pool: str,
     step_timeout: timedelta,
@@ -140,6 +142,7 @@ def define(
         "__qualname__": function.__qualname__,
         "__doc__": function.__doc__,
         "signature": signature,
+        "orchestrator_app": app,
         "orchestrator_budget": budget,
         "orchestrator_pool": pool,
         "orchestrator_step_timeout": step_timeout,

@@ -14,7 +14,7 @@ from temporalio.common import RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ActivityError, CancelledError
 
 from orchestrator.budget import Budget
-from orchestrator.errors import ToolTimedOut
+from orchestrator.errors import DefinitionError, ToolTimedOut
 from orchestrator.failures import cause_of, timed_out
 from orchestrator.messages import Message
 from orchestrator.steps import (
@@ -35,8 +35,9 @@ from orchestrator.steps import (
     Sampling,
     ToolChoice,
     engine_queue,
+    tools_queue,
 )
-from orchestrator.tool import Tool
+from orchestrator.tool import Tool, ToolOwner
 from orchestrator.usage import Receipt
 
 __all__ = ["COST_USD", "TENANT", "TOKENS", "Execution"]
@@ -63,7 +64,7 @@ RECENT_STEPS = 20
 class Execution:
     """One run: who pays, where its steps go, and what they cost so far."""
 
-    def __init__(self, *, budget: Budget | None, pool: str, step_timeout: timedelta) -> None:
+    def __init__(self, *, app: ToolOwner | None, budget: Budget | None, pool: str, step_timeout: timedelta) -> None:
         info = workflow.info()
         self.scope = RunScope(
             tenant=info.typed_search_attributes.get(TENANT) or DEFAULT_TENANT,
@@ -73,6 +74,7 @@ class Execution:
             budget=budget,
         )
         self.receipt = Receipt()
+        self._app = app
         self._pool = pool
         self._step_timeout = step_timeout
         self._steps: list[str] = []
@@ -127,7 +129,7 @@ class Execution:
                 tool.name,
                 CallToolRequest(scope=self.scope, arguments=arguments, by_reference=by_reference),
                 CallToolResult,
-                task_queue=tool.task_queue,
+                task_queue=self._queue(tool),
                 timeout=tool.timeout,
                 summary=arguments,
                 retry=RetryPolicy(initial_interval=RETRY_SOON, maximum_attempts=tool.attempts),
@@ -138,6 +140,16 @@ class Execution:
             raise
         self._book(f"called {tool.name}", result.receipt)
         return result
+
+    def _queue(self, tool: Tool[..., Any]) -> str:
+        if self._app is None or tool not in self._app.tools:
+            app = "this workflow's class" if self._app is None else f"app {self._app.name!r}"
+            raise DefinitionError(
+                f"tool {tool.name!r}",
+                problem=f"{app} doesn't have it, so no worker would run it",
+                remedy="Declare it with @app.tool, hand it to Orchestrator(tools=[...]), or set orchestrator_app.",
+            )
+        return tool.task_queue or tools_queue(self._app.name)
 
     async def close(self, status: RunStatus, error: str | None) -> None:
         """Ends the run's bill."""

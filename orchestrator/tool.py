@@ -5,7 +5,7 @@ Pure; imports nothing that does I/O. A tool's schema comes from its signature an
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints
 
@@ -16,7 +16,7 @@ from orchestrator.errors import DefinitionError, InvalidInput
 from orchestrator.messages import ToolSpec
 from orchestrator.passages import SearchResult
 
-__all__ = ["Effect", "Tool", "ToolContext", "problem_of"]
+__all__ = ["MAX_RESULT", "Effect", "Tool", "ToolContext", "ToolOwner", "problem_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +25,7 @@ Effect = Literal["read", "idempotent", "write"]
 """What calling a tool does to the world: nothing, the same however often, or something more each time."""
 
 MAX_RESULT = 64 * 1024
+"""Bytes of JSON that a tool may return, where it says nothing else."""
 
 
 class ToolContext(Protocol):
@@ -49,6 +50,20 @@ class ToolContext(Protocol):
         ...
 
 
+class ToolOwner(Protocol):
+    """An app, as its own runs see it."""
+
+    @property
+    def name(self) -> str:
+        """Its tools' queue is named after it."""
+        ...
+
+    @property
+    def tools(self) -> "Sequence[Tool[..., Any]]":
+        """The tools that its workers run."""
+        ...
+
+
 def problem_of(error: ValidationError) -> str:
     """A validation error in one line, naming each field."""
     return "; ".join(
@@ -66,7 +81,7 @@ class Tool(Generic[P, R]):
         effect: Effect,
         timeout: timedelta,
         max_result: int,
-        task_queue: str,
+        task_queue: str | None,
     ) -> None:
         self.function = function
         self.name = function.__name__
@@ -75,6 +90,7 @@ class Tool(Generic[P, R]):
         self.max_result = max_result
         """Bytes of JSON that a result may have."""
         self.task_queue = task_queue
+        """Where it runs, if not on the queue of the tools of the app that calls it."""
         what = f"tool {self.name!r}"
         if not inspect.iscoroutinefunction(function):
             raise DefinitionError(what, problem="it isn't an async function", remedy="Write 'async def'.")

@@ -28,7 +28,7 @@ from orchestrator.passages import Retriever
 from orchestrator.plugin import client_plugin
 from orchestrator.plugins import open_retriever
 from orchestrator.settings import Settings
-from orchestrator.steps import LEDGER_QUEUE, RETRIEVAL_QUEUE, engine_queue
+from orchestrator.steps import LEDGER_QUEUE, RETRIEVAL_QUEUE, engine_queue, tools_queue
 from orchestrator.tool import Tool
 from orchestrator.transcripts import TranscriptStore
 
@@ -90,7 +90,7 @@ async def running_workers(
             if Role.RETRIEVAL in roles:
                 await crew.hire(RETRIEVAL_QUEUE, [RetrievalActivities(retriever=retriever, meter=crew.meter).retrieve])
             if Role.TOOLS in roles:
-                await crew.hire_tools([tool for app in apps for tool in app.tools], retriever)
+                await crew.hire_tools(apps, retriever)
         if Role.ENGINE in roles:
             for url in engine_urls or [str(url) for url in settings.engine.urls]:
                 await crew.hire_engine(url)
@@ -137,13 +137,14 @@ class _Crew:
         )
         await self._stack.enter_async_context(worker)
 
-    async def hire_tools(self, tools: Sequence[Tool[..., Any]], retriever: Retriever) -> None:
-        """A worker for each queue that tools name."""
-        for queue in sorted({tool.task_queue for tool in tools}):
-            of_queue = {tool.name: tool for tool in tools if tool.task_queue == queue}
-            activities = ToolActivities(
-                list(of_queue.values()), transcripts=self._transcripts, meter=self.meter, retriever=retriever
-            )
+    async def hire_tools(self, apps: Sequence[Orchestrator], retriever: Retriever) -> None:
+        """A worker for each queue that the apps' tools name."""
+        queues: dict[str, list[Tool[..., Any]]] = {}
+        for app in apps:
+            for tool in app.tools:
+                queues.setdefault(tool.task_queue or tools_queue(app.name), []).append(tool)
+        for queue, tools in queues.items():
+            activities = ToolActivities(tools, transcripts=self._transcripts, meter=self.meter, retriever=retriever)
             await self.hire(queue, activities.all)
 
     async def hire_engine(self, url: str) -> None:
