@@ -174,6 +174,7 @@ collections = Table(
     Column("epoch", BigInteger, nullable=False, default=0, doc="grows with every change: an index knows its age"),
     Column("created_at", Moment, nullable=False),
     UniqueConstraint("tenant", "name"),
+    sqlite_autoincrement=True,
 )
 
 documents = Table(
@@ -185,6 +186,7 @@ documents = Table(
     Column("content_hash", String(64), nullable=False),
     Column("created_at", Moment, nullable=False),
     UniqueConstraint("collection", "name"),
+    sqlite_autoincrement=True,
 )
 
 chunks = Table(
@@ -197,6 +199,7 @@ chunks = Table(
     Column("text_hash", String(64), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     UniqueConstraint("document", "position"),
+    sqlite_autoincrement=True,
 )
 
 embeddings = Table(

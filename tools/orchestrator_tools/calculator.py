@@ -4,7 +4,18 @@ import math
 from datetime import timedelta
 from typing import Any
 
-from simpleeval import DEFAULT_FUNCTIONS: dict[str, Any] = {
+from simpleeval import InvalidExpression, SimpleEval  # pyright: ignore[reportMissingTypeStubs]
+
+from orchestrator import ToolContext
+from orchestrator.errors import InvalidInput
+from orchestrator_tools.shipped import shipped
+
+__all__ = ["calculator"]
+
+MAX_LENGTH = 500
+
+_NAMES = {"pi": math.pi, "e": math.e}
+_FUNCTIONS: dict[str, Any] = {
     **{name: getattr(math, name) for name in ("sqrt", "log", "log10", "exp", "sin", "cos", "tan", "floor", "ceil")},
     **{function.__name__: function for function in (abs, min, max, round, int, float)},
 }
@@ -19,8 +30,9 @@ async def calculator(ctx: ToolContext, expression: str) -> int | float:
     """
     if len(expression) > MAX_LENGTH:
         raise InvalidInput("tool 'calculator'", f"the expression has more than {MAX_LENGTH} characters")
+    evaluator: Any = SimpleEval(names=_NAMES, functions=_FUNCTIONS)
     try:
-        value: Any = SimpleEval(names=_NAMES, functions=_FUNCTIONS).eval(expression)  # pyright: ignore
+        value = evaluator.eval(expression)
     except (InvalidExpression, SyntaxError, ArithmeticError, TypeError, ValueError, KeyError, RecursionError) as error:
         raise InvalidInput("tool 'calculator'", f"{expression!r} can't be computed: {error}") from error
     if not isinstance(value, int | float) or not math.isfinite(value):

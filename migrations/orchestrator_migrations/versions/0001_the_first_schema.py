@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_collections")),
         sa.UniqueConstraint("tenant", "name", name=op.f("uq_collections_tenant_name")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "embeddings",
@@ -141,6 +142,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_documents")),
         sa.UniqueConstraint("collection", "name", name=op.f("uq_documents_collection_name")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "renderings",
@@ -162,6 +164,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["document"], ["documents.id"], name=op.f("fk_chunks_document"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_chunks")),
         sa.UniqueConstraint("document", "position", name=op.f("uq_chunks_document_position")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("chunks", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_chunks_document"), ["document"], unique=False)

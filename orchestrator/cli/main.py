@@ -1,0 +1,72 @@
+"""The root of the command line: settings in, errors out. Commands import what they run only when they run."""
+
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.settings import Settings
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "dev": "orchestrator.cli.serving",
+    "worker": "orchestrator.cli.serving",
+    "serve": "orchestrator.cli.serving",
+    "run": "orchestrator.cli.running",
+    "runs": "orchestrator.cli.books",
+    "cost": "orchestrator.cli.books",
+    "db": "orchestrator.cli.installation",
+    "doctor": "orchestrator.cli.installation",
+    "config": "orchestrator.cli.installation",
+}
+
+
+class _LazyGroup(click.Group):
+    """Finds commands by name, ours and those that other packages add, and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from orchestrator.plugins import command_entry_points
+
+        return sorted({*_COMMANDS, *(point.name for point in command_entry_points())})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            return getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+        from orchestrator.plugins import command_entry_points
+
+        for point in command_entry_points():
+            if point.name == cmd_name:
+                return point.load()
+        return None
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="reasoning-orchestrator")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Durable reasoning workflows on Temporal and SGLang, with the true cost of every completed run.
+
+    Settings come from ORCHESTRATOR_... variables and orchestrator.toml; 'orchestrator config' shows them.
+    """
+    context.obj = Settings.load()
+
+
+def main() -> NoReturn:
+    """Runs the command line; our own errors become one line and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else str(error))
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except OrchestratorError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    sys.exit(0)

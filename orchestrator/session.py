@@ -1,0 +1,133 @@
+"""A working orchestrator around a block of code: the stack, its workers and its API, started here or found running.
+
+What `dev`, `demo` and `run` share. `dev` leaves a note of where its parts are, so that later commands in the same
+folder use them instead of starting their own.
+"""
+
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from orchestrator.api import create_api, serving
+from orchestrator.app import Orchestrator
+from orchestrator.connect import connect
+from orchestrator.database import Database
+from orchestrator.local import LocalStack, Report, local_stack
+from orchestrator.plugin import client_plugin
+from orchestrator.plugins import migrations
+from orchestrator.runs import Runs
+from orchestrator.settings import Settings
+from orchestrator.worker import Role, running_workers
+
+__all__ = ["RunningStack", "Session", "running_session", "upgraded_database"]
+
+APP_ROLES = (Role.WORKFLOWS, Role.TOOLS)
+
+
+class RunningStack(BaseModel):
+    """Where a stack's parts are; kept in `<state>/stack.json` while it runs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    temporal_address: str
+    temporal_ui: str | None
+    engine_urls: tuple[str, ...]
+    api_url: str | None
+
+    @classmethod
+    def find(cls, settings: Settings) -> "RunningStack | None":
+        """The stack that runs on this state folder, if one does."""
+        try:
+            noted = cls.model_validate_json(_note(settings).read_text())
+            os.kill(noted.pid, 0)
+        except (FileNotFoundError, ValidationError, ProcessLookupError):
+            return None
+        return noted
+
+    @contextmanager
+    def noted(self, settings: Settings):
+        """Keeps the note while the body runs."""
+        _note(settings).write_text(self.model_dump_json())
+        try:
+            yield
+        finally:
+            _note(settings).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What a command works with."""
+
+    stack: RunningStack
+    runs: Runs
+    database: Database
+
+
+@asynccontextmanager
+async def running_session(
+    apps: Sequence[Orchestrator], settings: Settings, report: Report, *, api: bool = True
+) -> AsyncGenerator[Session]:
+    """Uses the stack that runs on the state folder, or brings one up for as long as the body runs.
+
+    Either way, workers of `apps` run here.
+
+    Raises:
+        ConfigurationError: a part is missing, or a port is in use.
+        PartStopped: a part crashed; the body is cancelled.
+    """
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(upgraded_database(settings))
+        if (found := RunningStack.find(settings)) is not None:
+            report("Stack", "ready", f"the one that process {found.pid} runs")
+            await stack.enter_async_context(
+                running_workers(apps, settings, address=found.temporal_address, roles=APP_ROLES)
+            )
+            yield Session(stack=found, runs=await _runs(found.temporal_address, database, apps), database=database)
+            return
+        local = await stack.enter_async_context(local_stack(settings, report))
+        report("Workers", "starting", ", ".join(app.name for app in apps))
+        await stack.enter_async_context(
+            running_workers(apps, settings, address=local.temporal_address, engine_urls=local.engine_urls)
+        )
+        report("Workers", "ready", ", ".join(app.name for app in apps))
+        runs = await _runs(local.temporal_address, database, apps)
+        url = None
+        if api:
+            report("API", "starting", "")
+            served = serving(create_api(runs, settings=settings), settings.api.host, settings.api.port)
+            url = await stack.enter_async_context(served)
+            report("API", "ready", f"{url}/docs")
+        running = _record(local, url)
+        stack.enter_context(running.noted(settings))
+        yield Session(stack=running, runs=runs, database=database)
+
+
+@asynccontextmanager
+async def upgraded_database(settings: Settings) -> AsyncGenerator[Database]:
+    """The database, at the version of the schema that the code needs."""
+    async with Database.open(settings.database_url, pool_size=settings.database.pool_size) as database:
+        await migrations().upgrade(database)
+        yield database
+
+
+async def _runs(address: str, database: Database, apps: Sequence[Orchestrator]) -> Runs:
+    return Runs(await connect([client_plugin()], address=address), database, apps)
+
+
+def _record(local: LocalStack, api_url: str | None) -> RunningStack:
+    return RunningStack(
+        pid=os.getpid(),
+        temporal_address=local.temporal_address,
+        temporal_ui=local.temporal_ui,
+        engine_urls=local.engine_urls,
+        api_url=api_url,
+    )
+
+
+def _note(settings: Settings) -> Path:
+    return settings.state / "stack.json"

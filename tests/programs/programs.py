@@ -1,0 +1,206 @@
+"""Workflows and tools that the tests run. Importable by name, as Temporal's sandbox and worker processes need."""
+
+import asyncio
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import workflow
+
+from orchestrator import Budget, Orchestrator, Receipt, RunContext, ToolContext
+from orchestrator_tools import calculator
+
+app = Orchestrator("programs", tools=[calculator], passthrough=["orchestrator_tools", "simpleeval"])
+
+
+class Loop(BaseModel):
+    steps: int = 10
+    max_tokens: int = 64
+
+
+class Report(BaseModel):
+    text: str
+    receipt: Receipt
+
+
+class Fact(BaseModel):
+    name: str
+    value: int
+
+
+@app.tool(effect="read")
+async def read_page(ctx: ToolContext, number: int, size: int = 100) -> str:
+    """Read a page.
+
+    Args:
+        number: which one
+        size: its length in characters
+    """
+    words = f"page {number} says that item {number * 7919 % 1000} is blue. "
+    return (words * (size // len(words) + 1))[:size]
+
+
+@app.tool(effect="read")
+async def broken(ctx: ToolContext) -> str:
+    """Always raises."""
+    raise RuntimeError("the disk is on fire")
+
+
+@app.tool(effect="read", timeout=timedelta(seconds=1))
+async def hanging(ctx: ToolContext) -> str:
+    """Never returns."""
+    await asyncio.sleep(3600)
+    return ""
+
+
+@app.tool(effect="read")
+async def huge(ctx: ToolContext) -> str:
+    """Returns 10 MB."""
+    return "x" * 10_000_000
+
+
+@app.tool(effect="read")
+async def unserializable(ctx: ToolContext) -> Any:
+    """Returns what is no JSON."""
+    return object()
+
+
+@app.tool(effect="write")
+async def write_once(ctx: ToolContext) -> str:
+    """Says by which key it wrote."""
+    return ctx.idempotency_key
+
+
+@app.workflow()
+async def think(ctx: RunContext, prompt: str) -> Report:
+    """One reply."""
+    reply = await ctx.transcript(system="Be brief.").generate(prompt, max_tokens=256)
+    return Report(text=reply.text, receipt=ctx.receipt)
+
+
+@app.workflow()
+async def converse(ctx: RunContext, loop: Loop) -> Report:
+    """Several replies in one conversation."""
+    chat = ctx.transcript(system="Be brief.")
+    text = ""
+    for step in range(loop.steps):
+        text = (await chat.generate(f"Go on with {step}.", max_tokens=loop.max_tokens)).text
+    return Report(text=text, receipt=ctx.receipt)
+
+
+@app.workflow()
+async def tool_loop(ctx: RunContext, loop: Loop) -> Report:
+    """Asks with tools until the model has had enough."""
+    chat = ctx.transcript(system="Use the tools.", tools=[read_page, calculator])
+    text = await chat.ask("What is blue?", max_steps=loop.steps, max_tokens=loop.max_tokens)
+    return Report(text=text, receipt=ctx.receipt)
+
+
+@app.workflow()
+async def required_calls(ctx: RunContext, loop: Loop) -> list[int]:
+    """Each reply must be a call; the cached tokens of each reply's prompt, preceded by the least they must be."""
+    chat = ctx.transcript(system="Use the tools.", tools=[read_page])
+    chat.say("Read some pages.")
+    figures: list[int] = []
+    before = 0
+    for step in range(loop.steps):
+        reply = await chat.generate(tool_choice="required", max_tokens=loop.max_tokens)
+        usage = reply.receipt.usage
+        figures += [before, usage.cached or 0]
+        before = (usage.prompt or 0) + (usage.output or 0)
+        chat.say(f"That was page {step}. Read another one.")
+    return figures
+
+
+@app.workflow()
+async def state_fact(ctx: RunContext, prompt: str) -> Fact:
+    """A structured reply."""
+    return await ctx.transcript().ask(prompt, output=Fact, max_tokens=64)
+
+
+@app.workflow()
+async def state_fact_with_tools(ctx: RunContext, prompt: str) -> Fact:
+    """A structured reply after tools."""
+    return await ctx.transcript(tools=[read_page, broken, hanging, huge]).ask(prompt, output=Fact, max_tokens=64)
+
+
+@app.workflow()
+async def branches(ctx: RunContext, count: int) -> list[str]:
+    """Forks of one conversation, side by side."""
+    trunk = ctx.transcript(system="Be brief.")
+    await trunk.generate("Begin.", max_tokens=16)
+    forks = [trunk.fork() for _ in range(count)]
+    replies = await asyncio.gather(*(fork.generate(f"Branch {n}.", max_tokens=16) for n, fork in enumerate(forks)))
+    return [reply.text for reply in replies]
+
+
+@app.workflow(budget=Budget(usd=Decimal("0.000010"), tokens=100_000))
+async def thrifty(ctx: RunContext, count: int) -> list[str]:
+    """More parallel branches than the budget allows."""
+    chats = [ctx.transcript(system="Be brief.") for _ in range(count)]
+    results = await asyncio.gather(
+        *(chat.generate(f"Branch {n}.", max_tokens=20) for n, chat in enumerate(chats)), return_exceptions=True
+    )
+    return [type(result).__name__ for result in results]
+
+
+@app.workflow()
+async def call_one(ctx: RunContext, name: str) -> Any:
+    """Calls a tool by name."""
+    tools = {tool.name: tool for tool in app.tools}
+    return await ctx.call(tools[name])
+
+
+@app.workflow()
+async def look_up(ctx: RunContext, collection: str) -> list[str]:
+    """Passages of a collection."""
+    return [passage.id for passage in await ctx.retrieve(collection, "anything")]
+
+
+@app.workflow()
+async def unserializable_result(ctx: RunContext, value: str) -> Any:
+    """Returns what is no JSON."""
+    return object()
+
+
+@app.workflow()
+async def enormous_result(ctx: RunContext, size: int) -> str:
+    """Returns more than a payload holds."""
+    return "x" * size
+
+
+@app.workflow()
+async def buggy(ctx: RunContext, value: str) -> str:
+    """Has a bug."""
+    return {"a": 1}[value]  # type: ignore[return-value]
+
+
+@app.workflow()
+async def nobodys_tool(ctx: RunContext, value: str) -> str:
+    """Calls a tool that its app doesn't have."""
+    return await ctx.call(other_tool)
+
+
+other = Orchestrator("other")
+
+
+@other.tool(effect="read")
+async def other_tool(ctx: ToolContext) -> str:
+    """Of another app."""
+    return "other"
+
+
+@workflow.defn
+class PlainClass:
+    """A plain Temporal workflow that uses the context."""
+
+    orchestrator_app = app
+    orchestrator_budget = Budget(tokens=10_000)
+
+    @workflow.run
+    async def run(self, prompt: str) -> str:
+        """One tool call and one reply."""
+        ctx = RunContext.current()
+        page = await ctx.call(read_page, 3, size=40)
+        return (await ctx.transcript(system=page).generate(prompt, max_tokens=16)).text

@@ -1,0 +1,98 @@
+"""`orchestrator demo`: the main job on real parts, with nothing to set up."""
+
+import sys
+
+import anyio
+import click
+from rich.console import Console
+from rich.panel import Panel
+
+from orchestrator.cli.render import bill_table, follow, receipt_table
+from orchestrator.cli.running import RUN_FAILED, as_object
+from orchestrator.local import Progress, Report
+from orchestrator.runs import Run
+from orchestrator.session import Session, running_session
+from orchestrator.settings import Settings
+from orchestrator.steps import RunStatus
+from orchestrator_retrieval import Collections, Document, installed_embedder, python_reference, read_documents
+from orchestrator_workflows.answer import Answer, answer
+from orchestrator_workflows.shipped import app
+
+__all__ = ["demo"]
+
+QUESTION = "What does the finally clause of a try statement do?"
+
+
+@click.command()
+@click.option("--question", default=QUESTION, show_default=True, help="What to ask.")
+@click.option("--folder", type=click.Path(exists=True), help="Texts to ask about, instead of Python's own reference.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")
+@click.pass_obj
+def demo(settings: Settings, question: str, folder: str | None, as_json: bool) -> None:
+    """Answer a question from the Python language reference, on real servers, and show the bill.
+
+    Brings up Temporal, SGLang on this machine's CPU and the workers, indexes the reference that ships inside every
+    Python, runs the workflow 'answer', and shuts it all down. Uses the stack of 'orchestrator dev' where one runs.
+    """
+    finished = anyio.run(_demo, settings, question, folder, as_json)
+    if as_json:
+        click.echo(as_object(finished))
+    if finished.status is not RunStatus.COMPLETED:
+        sys.exit(RUN_FAILED)
+
+
+async def _demo(settings: Settings, question: str, folder: str | None, as_json: bool) -> Run:
+    console = Console(stderr=True)
+    collection, documents = _documents(folder)
+    with Progress(console) as progress:
+        async with running_session([app], settings, progress) as session:
+            await _index(session, settings.tenant, collection, documents, progress)
+            stack = session.stack
+            console.print(
+                f"\nTemporal UI {stack.temporal_ui}\nAPI {stack.api_url}/docs\n\n[bold]{question}[/]", highlight=False
+            )
+            run_id = await session.runs.start(
+                answer.signature.name, {"question": question, "collection": collection}, tenant=settings.tenant
+            )
+            if stack.temporal_ui:
+                console.print(f"[dim]{stack.temporal_ui}/namespaces/default/workflows/{run_id}[/]", soft_wrap=True)
+            await follow(session.runs.events(run_id), console)
+            finished = await session.runs.run(run_id)
+            if not as_json:
+                _show(finished, Console())
+            return finished
+
+
+def _documents(folder: str | None) -> tuple[str, list[Document]]:
+    if folder is None:
+        return "python", list(python_reference())
+    from pathlib import Path
+
+    found, _ = read_documents([Path(folder)])
+    return Path(folder).resolve().name, list(found)
+
+
+async def _index(session: Session, tenant: str, name: str, documents: list[Document], report: Report) -> None:
+    report("Index", "starting", f"{len(documents)} documents into {name!r}")
+    collections = Collections(session.database, installed_embedder())
+
+    def progress(done: int, total: int) -> None:
+        report("Index", "starting", f"embedding {done} of {total} passages")
+
+    await collections.create(tenant, name)
+    added = await collections.add(tenant, name, documents, progress=progress)
+    new = len(added.added) + len(added.replaced)
+    report("Index", "ready", f"{name!r}: {new} documents added, {len(added.unchanged)} unchanged")
+
+
+def _show(finished: Run, console: Console) -> None:
+    if finished.error is not None:
+        console.print(f"[red]{finished.error.message}[/]", highlight=False)
+    else:
+        result = Answer.model_validate(finished.result)
+        console.print(Panel(result.answer, title="Answer", title_align="left"))
+        for source in result.sources:
+            text = " ".join(source.text.split())
+            console.print(f"[bold]{source.passage}[/] [dim]{text[:160]}…[/]", highlight=False)
+    console.print(receipt_table(finished))
+    console.print(bill_table(finished.bill))
