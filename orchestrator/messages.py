@@ -41,6 +41,7 @@ class ToolCall(_Value):
 
     id: str
     name: str
+    """Empty where the call couldn't be read."""
     arguments: str
     """JSON text, as the model wrote it; not yet validated."""
 

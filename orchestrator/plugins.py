@@ -17,7 +17,7 @@ from orchestrator.errors import ConfigurationError, UnknownName
 from orchestrator.passages import Retriever
 from orchestrator.settings import Settings
 
-__all__ = ["command_entry_points", "load_app", "migrations", "open_retriever"]
+__all__ = ["command_entry_points", "load_app", "migrations", "open_retriever", "require_schema"]
 
 RetrieverFactory = Callable[[Settings, Database], AbstractAsyncContextManager[Retriever]]
 
@@ -78,3 +78,17 @@ def migrations() -> Any:
     """The module that holds the migrations."""
     (point,) = entry_points(group="orchestrator.migrations")
     return point.load()
+
+
+async def require_schema(database: Database) -> None:
+    """Refuses a database at another version of the schema.
+
+    Raises:
+        ConfigurationError: it must be upgraded first.
+    """
+    at, needed = await migrations().version(database), migrations().head()
+    if at != needed:
+        raise ConfigurationError(
+            f"the database is at schema version {at or 'none'}, and this version needs {needed}",
+            remedy="Type 'orchestrator db upgrade'.",
+        )

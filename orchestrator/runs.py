@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+import logging
 import re
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, cast
 
+import anyio
 from pydantic import BaseModel, ConfigDict, JsonValue
+from sqlalchemy import select
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
@@ -29,12 +33,20 @@ from orchestrator.errors import IdempotencyConflict, UnknownName
 from orchestrator.execution import TENANT
 from orchestrator.ledger import BillLine, bill, run_record, runs_of
 from orchestrator.steps import CLOSE_RUN, RunStatus
-from orchestrator.usage import Receipt
+from orchestrator.usage import Receipt, Usd
 
-__all__ = ["Run", "RunEvent", "Runs"]
+__all__ = ["Run", "RunEvent", "RunSummary", "Runs"]
+
+logger = logging.getLogger(__name__)
 
 FINGERPRINT = "orchestrator.request"
 """Memo with a digest of workflow and input, by which a reused idempotency key is told from a new request."""
+
+TASK_TIMEOUT = timedelta(seconds=5)
+"""A workflow task whose worker was killed is given to another one this much later."""
+
+PROBE = timedelta(seconds=2)
+"""How long a server that is asked whether it is there may take to say so."""
 
 _STATUS = {
     WorkflowExecutionStatus.RUNNING: RunStatus.RUNNING,
@@ -71,6 +83,21 @@ class Run(BaseModel):
     error: RunProblem | None = None
     receipt: Receipt
     bill: Sequence[BillLine]
+
+
+class RunSummary(BaseModel):
+    """A run in a list."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    workflow: str
+    status: RunStatus
+    started_at: datetime
+    closed_at: datetime | None
+    cost: Usd
+    """US dollars so far."""
+    tokens: int
 
 
 class RunEvent(BaseModel):
@@ -126,13 +153,15 @@ class Runs:
         if idempotency_key is None:
             run_id = f"{workflow}-{uuid.uuid4().hex[:20]}"
         else:
-            run_id = f"{workflow}-{_digest(tenant, idempotency_key)[:20]}"
+            # Without the workflow's name, so that the same key with another workflow is seen as a conflict.
+            run_id = f"key-{_digest(tenant, idempotency_key)[:20]}"
         try:
             await self._client.start_workflow(
                 workflow,
                 parsed,
                 id=run_id,
                 task_queue=app.task_queue,
+                task_timeout=TASK_TIMEOUT,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(TENANT, tenant)]),
@@ -174,6 +203,36 @@ class Runs:
             bill=lines,
         )
 
+    async def status(self, run_id: str, *, tenant: str | None = None) -> RunStatus:
+        """How a run stands.
+
+        Raises:
+            UnknownName: the tenant has no such run.
+        """
+        _, description = await self._describe(run_id, tenant)
+        return _STATUS[description.status or WorkflowExecutionStatus.RUNNING]
+
+    async def latest(self, *, tenant: str, limit: int = 20) -> Sequence[RunSummary]:
+        """The latest runs that Temporal still keeps, newest first.
+
+        Temporal lists a run a moment after its start; the ledger knows it from its first paid step on.
+        """
+        query = f"{TENANT.name} = {json.dumps(tenant, ensure_ascii=False)} AND ExecutionStatus != 'ContinuedAsNew'"
+        listed = [listed async for listed in self._client.list_workflows(query, limit=limit, page_size=limit)]
+        records = {record.workflow_id: record for record in await runs_of(self._database, tenant, limit=limit)}
+        return [
+            RunSummary(
+                run_id=run.id,
+                workflow=run.workflow_type,
+                status=_STATUS[run.status or WorkflowExecutionStatus.RUNNING],
+                started_at=run.start_time,
+                closed_at=run.close_time,
+                cost=records[run.id].cost if run.id in records else Decimal(0),
+                tokens=records[run.id].tokens if run.id in records else 0,
+            )
+            for run in listed
+        ]
+
     async def wait(self, run_id: str) -> Run:
         """A run once it has ended."""
         handle = self._client.get_workflow_handle(run_id)
@@ -206,6 +265,31 @@ class Runs:
             told = await reader.read(event)
             if told is not None and event.event_id > after:
                 yield told
+
+    async def unreachable(self) -> Sequence[str]:
+        """Which of `database` and `temporal` doesn't answer now."""
+        silent: list[str] = []
+
+        async def probe(name: str, ask: Callable[[], Awaitable[object]]) -> None:
+            try:
+                with anyio.fail_after(PROBE.total_seconds()):
+                    await ask()
+            except Exception as error:  # whatever the driver raises, it is no answer
+                logger.warning("%s doesn't answer: %s: %s", name, type(error).__name__, error)
+                silent.append(name)
+
+        async with anyio.create_task_group() as probes:
+            probes.start_soon(probe, "database", self._ask_database)
+            probes.start_soon(probe, "temporal", self._ask_temporal)
+        return sorted(silent)
+
+    async def _ask_database(self) -> None:
+        async with self._database.read() as connection:
+            await connection.execute(select(1))
+
+    async def _ask_temporal(self) -> None:
+        if not await self._client.service_client.check_health():
+            raise ConnectionError("it says that it isn't serving")
 
     def _find(self, name: str) -> tuple[Orchestrator, type[ReasoningWorkflow[Any, Any]]]:
         for app in self._apps:

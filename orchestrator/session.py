@@ -4,8 +4,9 @@ What `dev`, `demo` and `run` share. `dev` leaves a note of where its parts are, 
 folder use them instead of starting their own.
 """
 
+import logging
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ class RunningStack(BaseModel):
     temporal_ui: str | None
     engine_urls: tuple[str, ...]
     api_url: str | None
+    apps: tuple[str, ...]
+    """Whose workflows and tools its workers run."""
 
     @classmethod
     def find(cls, settings: Settings) -> "RunningStack | None":
@@ -50,7 +53,7 @@ class RunningStack(BaseModel):
         return noted
 
     @contextmanager
-    def noted(self, settings: Settings):
+    def noted(self, settings: Settings) -> Generator[None]:
         """Keeps the note while the body runs."""
         _note(settings).write_text(self.model_dump_json())
         try:
@@ -74,18 +77,20 @@ async def running_session(
 ) -> AsyncGenerator[Session]:
     """Uses the stack that runs on the state folder, or brings one up for as long as the body runs.
 
-    Either way, workers of `apps` run here.
+    Workers of `apps` run here, unless the stack that was found has them.
 
     Raises:
         ConfigurationError: a part is missing, or a port is in use.
         PartStopped: a part crashed; the body is cancelled.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(_logged(settings))
         database = await stack.enter_async_context(upgraded_database(settings))
         if (found := RunningStack.find(settings)) is not None:
             report("Stack", "ready", f"the one that process {found.pid} runs")
+            strangers = [app for app in apps if app.name not in found.apps]
             await stack.enter_async_context(
-                running_workers(apps, settings, address=found.temporal_address, roles=APP_ROLES)
+                running_workers(strangers, settings, address=found.temporal_address, roles=APP_ROLES)
             )
             yield Session(stack=found, runs=await _runs(found.temporal_address, database, apps), database=database)
             return
@@ -102,7 +107,7 @@ async def running_session(
             served = serving(create_api(runs, settings=settings), settings.api.host, settings.api.port)
             url = await stack.enter_async_context(served)
             report("API", "ready", f"{url}/docs")
-        running = _record(local, url)
+        running = _record(local, url, apps)
         stack.enter_context(running.noted(settings))
         yield Session(stack=running, runs=runs, database=database)
 
@@ -115,17 +120,34 @@ async def upgraded_database(settings: Settings) -> AsyncGenerator[Database]:
         yield database
 
 
+@contextmanager
+def _logged(settings: Settings) -> Generator[None]:
+    """Keeps the workers' log in a file: the terminal shows what the run's events say."""
+    path = settings.state / "logs" / "workers.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
 async def _runs(address: str, database: Database, apps: Sequence[Orchestrator]) -> Runs:
     return Runs(await connect([client_plugin()], address=address), database, apps)
 
 
-def _record(local: LocalStack, api_url: str | None) -> RunningStack:
+def _record(local: LocalStack, api_url: str | None, apps: Sequence[Orchestrator]) -> RunningStack:
     return RunningStack(
         pid=os.getpid(),
         temporal_address=local.temporal_address,
         temporal_ui=local.temporal_ui,
         engine_urls=local.engine_urls,
         api_url=api_url,
+        apps=tuple(app.name for app in apps),
     )
 
 

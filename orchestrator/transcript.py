@@ -160,8 +160,7 @@ class Transcript:
                 return reply.text
             if reply is not None and (answer := _parsed(adapter, reply.text)) is not None:
                 return answer
-            if reply is not None:
-                self.say("Give this answer as JSON.")
+            self.say("Give this answer as JSON." if reply is not None else f"Now answer: {question}")
         if output is str:
             return (await self._generate(sampling, tool_choice="none")).text
         return await self._structured(adapter, getattr(output, "__name__", str(output)), sampling, repairs)
@@ -179,6 +178,10 @@ class Transcript:
     async def _run(self, call: ToolCall) -> ToolMessage:
         """One tool call of the model; what goes wrong with it is the model's to read."""
         try:
+            if not call.name:
+                raise InvalidInput(
+                    "a tool call", "it couldn't be read; write it whole, as JSON with name and arguments"
+                )
             tool = next((tool for tool in self._tools if tool.name == call.name), None)
             if tool is None:
                 raise UnknownName("tool", call.name, [tool.name for tool in self._tools])

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 THROTTLE = timedelta(seconds=1)
 """How late a heartbeat may be passed on; it bounds how late a cancellation is seen without worker commands."""
+STICKY = timedelta(seconds=2)
+"""How long a run's next task waits for the worker that has the run in memory; then any worker replays it."""
 GRACE = timedelta(seconds=5)
 ENGINE_PAUSE = 1.0
 
@@ -80,6 +82,9 @@ async def running_workers(
         client = await connect([], address=address)
         await ensure_search_attributes(client)
         crew = _Crew(stack, settings, database, address)
+        if Role.ENGINE in roles:
+            for url in engine_urls or [str(url) for url in settings.engine.urls]:
+                await crew.hire_engine(url)
         if Role.WORKFLOWS in roles:
             for app in apps:
                 await crew.hire_workflows(app)
@@ -91,9 +96,6 @@ async def running_workers(
                 await crew.hire(RETRIEVAL_QUEUE, [RetrievalActivities(retriever=retriever, meter=crew.meter).retrieve])
             if Role.TOOLS in roles:
                 await crew.hire_tools(apps, retriever)
-        if Role.ENGINE in roles:
-            for url in engine_urls or [str(url) for url in settings.engine.urls]:
-                await crew.hire_engine(url)
         yield
 
 
@@ -133,6 +135,7 @@ class _Crew:
             client,
             task_queue=app.task_queue,
             workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+            sticky_queue_schedule_to_start_timeout=STICKY,
             disable_eager_activity_execution=True,
         )
         await self._stack.enter_async_context(worker)

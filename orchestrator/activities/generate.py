@@ -116,9 +116,11 @@ class EngineActivities:
                 "it has no tool-call parser, so a tool call would look like text. Start it with --tool-call-parser, "
                 "or set ORCHESTRATOR_ENGINE__TOOL_CALL_PARSER",
             )
-        text, calls = await self._engine.tool_calls(text, prompt.tools, parser=self._info.tool_call_parser)
+        said, calls = await self._engine.tool_calls(text, prompt.tools, parser=self._info.tool_call_parser)
+        if not calls and not said.strip() and text.strip():
+            calls = (ToolCall(id="", name="", arguments=text),)  # the parser drops a call that it can't read
         named = tuple(call.model_copy(update={"id": f"{depth}.{number}"}) for number, call in enumerate(calls))
-        return AssistantMessage(content=text, reasoning=reasoning, tool_calls=named)
+        return AssistantMessage(content=said, reasoning=reasoning, tool_calls=named)
 
 
 def tool_call_schema(tools: Sequence[ToolSpec]) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def tool_call_schema(tools: Sequence[ToolSpec]) -> dict[str, Any]:
 
 
 def _required_call(text: str, depth: int) -> tuple[ToolCall, ...]:
-    """The call in a reply that was held to `tool_call_schema`; cut off by `max_tokens`, it is passed on as it is."""
+    """The call in a reply that was held to `tool_call_schema`; one that `max_tokens` cut off has no name."""
     try:
         call: Mapping[str, Any] = json.loads(text)
     except ValueError:

@@ -13,7 +13,7 @@ __all__ = ["cli", "main"]
 
 _COMMANDS = {
     "dev": "orchestrator.cli.serving",
-    "worker": "orchestrator.cli.serving",
+    "worker": "orchestrator.cli.working",
     "serve": "orchestrator.cli.serving",
     "run": "orchestrator.cli.running",
     "runs": "orchestrator.cli.books",

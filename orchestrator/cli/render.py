@@ -91,14 +91,14 @@ def receipt_table(run: Run) -> Table:
 def bill_table(lines: Sequence[BillLine]) -> Table:
     """A run's bill, line by line."""
     table = Table(title="Bill", title_justify="left", title_style="bold")
-    for column in ("step", "", "outcome"):
-        table.add_column(column)
-    for column in ("steps", "attempts", "uncached", "cached", "decode", "cost"):
-        table.add_column(column, justify="right")
+    for column in ("step", "outcome"):
+        table.add_column(column, overflow="fold")
+    for column in ("attempts", "uncached", "cached", "decode", "cost"):
+        table.add_column(column, justify="right", no_wrap=True)
     for line in lines:
         receipt, usage = line.receipt, line.receipt.usage
         table.add_row(
-            line.kind, line.name, line.outcome or "open", str(receipt.steps), str(receipt.attempts),
+            f"{line.kind} {line.name}", line.outcome or "open", str(receipt.attempts),
             tokens(usage.uncached), tokens(usage.cached), tokens(usage.output), dollars(receipt.cost),
         )  # fmt: skip
     return table

@@ -1,6 +1,5 @@
-"""`dev`, `worker` and `serve`: commands that run until they are stopped."""
+"""`dev` and `serve`: everything on this machine, or the API of a production installation."""
 
-import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
@@ -15,13 +14,12 @@ from orchestrator.database import Database
 from orchestrator.errors import ConfigurationError
 from orchestrator.local import Progress
 from orchestrator.plugin import client_plugin
-from orchestrator.plugins import load_app, migrations
+from orchestrator.plugins import load_app, require_schema
 from orchestrator.runs import Runs
 from orchestrator.session import RunningStack, running_session
 from orchestrator.settings import Settings
-from orchestrator.worker import Role, running_workers
 
-__all__ = ["dev", "serve", "worker"]
+__all__ = ["dev", "serve"]
 
 SHIPPED = "answer"
 
@@ -62,35 +60,6 @@ async def _dev(apps: Sequence[Orchestrator], settings: Settings) -> None:
 
 @click.command()
 @click.argument("apps", nargs=-1, required=True)
-@click.option(
-    "--role",
-    "roles",
-    multiple=True,
-    type=click.Choice([role.value for role in Role]),
-    help="What to run here; may be given again. By default all of it.",
-)
-@click.pass_obj
-def worker(settings: Settings, apps: tuple[str, ...], roles: tuple[str, ...]) -> None:
-    """Run the workers of APPS against the configured Temporal, engines and database."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    wanted = tuple(Role(role) for role in roles) or tuple(Role)
-    if Role.ENGINE in wanted and not settings.engine.urls:
-        raise ConfigurationError(
-            "this worker has no engine", remedy="Set ORCHESTRATOR_ENGINE__URLS, or leave the role 'engine' out."
-        )
-    anyio.run(_worker, [load_app(app) for app in apps], settings, wanted)
-
-
-async def _worker(apps: Sequence[Orchestrator], settings: Settings, roles: Sequence[Role]) -> None:
-    async with Database.open(settings.database_url) as database:
-        await _require_schema(database)
-    async with running_workers(apps, settings, roles=roles):
-        click.echo(f"working for {', '.join(app.name for app in apps)} as {', '.join(roles)}", err=True)
-        await anyio.sleep_forever()
-
-
-@click.command()
-@click.argument("apps", nargs=-1, required=True)
 @click.pass_obj
 def serve(settings: Settings, apps: tuple[str, ...]) -> None:
     """Serve the REST API of APPS against the configured Temporal and database."""
@@ -100,18 +69,9 @@ def serve(settings: Settings, apps: tuple[str, ...]) -> None:
 async def _serve(apps: Sequence[Orchestrator], settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(settings.database_url))
-        await _require_schema(database)
+        await require_schema(database)
         runs = Runs(await connect([client_plugin()]), database, apps)
         api = create_api(runs, settings=settings)
         url = await stack.enter_async_context(serving(api, settings.api.host, settings.api.port))
         click.echo(f"serving {url}/docs", err=True)
         await anyio.sleep_forever()
-
-
-async def _require_schema(database: Database) -> None:
-    at, needed = await migrations().version(database), migrations().head()
-    if at != needed:
-        raise ConfigurationError(
-            f"the database is at schema version {at or 'none'}, and this version needs {needed}",
-            remedy="Type 'orchestrator db upgrade'.",
-        )

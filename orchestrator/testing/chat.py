@@ -132,7 +132,10 @@ _BLOCK = re.compile(r"<tool_call>\n(.*?)\n</tool_call>", re.DOTALL)
 
 
 def parse_tool_calls(text: str, names: Sequence[str]) -> tuple[str, list[ParsedCall]]:
-    """The text before the first call, and the calls of tools in `names`; calls that can't be read are dropped."""
+    """The text before the first call, and the calls; those that can't be read are dropped.
+
+    A call of a tool that isn't in `names` has index -1, as with `SGLANG_FORWARD_UNKNOWN_TOOLS=1`.
+    """
     start = text.find("<tool_call>\n")
     if start < 0:
         return text, []
@@ -143,11 +146,12 @@ def parse_tool_calls(text: str, names: Sequence[str]) -> tuple[str, list[ParsedC
         except ValueError:
             continue
         for call in found if isinstance(found, list) else [found]:
-            if isinstance(call, dict) and call.get("name") in names:
+            if isinstance(call, dict) and "name" in call:
                 arguments = call.get("parameters") or call.get("arguments", {})
                 name = str(call["name"])
                 parameters = json.dumps(arguments, ensure_ascii=False)
-                calls.append(ParsedCall(tool_index=names.index(name), name=name, parameters=parameters))
+                index = names.index(name) if name in names else -1
+                calls.append(ParsedCall(tool_index=index, name=name, parameters=parameters))
     return text[:start].strip(), calls
 
 

@@ -30,11 +30,11 @@ class _Scope:
 
     @asynccontextmanager
     async def open(self) -> "AsyncGenerator[Collections]":
-        from orchestrator.database import Database
+        from orchestrator.session import upgraded_database
         from orchestrator_retrieval.embedder import installed_embedder
         from orchestrator_retrieval.store import Collections
 
-        async with Database.open(self.settings.database_url) as database:
+        async with upgraded_database(self.settings) as database:
             yield Collections(database, installed_embedder())
 
 
@@ -113,13 +113,13 @@ def add(scope: _Scope, name: str, paths: tuple[Path, ...], python_reference: boo
 @click.pass_obj
 def search(scope: _Scope, name: str, query: str, k: int, as_json: bool) -> None:
     """Find the passages of the collection NAME that fit QUERY best."""
-    from orchestrator.database import Database
     from orchestrator.passages import SearchResult
+    from orchestrator.session import upgraded_database
     from orchestrator_retrieval.retriever import open_retriever
 
     async def run() -> SearchResult:
         async with (
-            Database.open(scope.settings.database_url) as database,
+            upgraded_database(scope.settings) as database,
             open_retriever(scope.settings, database) as retriever,
         ):
             return await retriever.search(scope.tenant, name, query, k=k)

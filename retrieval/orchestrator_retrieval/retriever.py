@@ -136,21 +136,22 @@ class CollectionRetriever:
         return await to_thread.run_sync(search)
 
     async def _passages(self, collection: int, ranking: Sequence[tuple[int, float]], k: int) -> tuple[Passage, ...]:
-        """The first `k` of a ranking that are still there."""
-        candidates = dict(ranking[: 2 * k])
+        """The first `k` of a ranking that are still there; a text that stands in several documents comes once."""
+        candidates = dict(ranking[: 4 * k])
         query = (
-            select(chunks.c.id, chunks.c.position, chunks.c.text, documents.c.name)
+            select(chunks.c.id, chunks.c.position, chunks.c.text, chunks.c.text_hash, documents.c.name)
             .select_from(chunks.join(documents))
             # The collection is asked for again: an id must not lead out of it, whatever happened since.
             .where(documents.c.collection == collection, chunks.c.id.in_(candidates))
         )
         async with self._database.read() as connection:
             rows = {row.id: row for row in await connection.execute(query)}
-        return tuple(
-            Passage(id=f"{row.name}#{row.position}", document=row.name, text=row.text, score=score)
-            for chunk, score in candidates.items()
-            if (row := rows.get(chunk)) is not None
-        )[:k]
+        found: dict[str, Passage] = {}
+        for chunk, score in candidates.items():
+            if (row := rows.get(chunk)) is not None and row.text_hash not in found:
+                name = f"{row.name}#{row.position}"
+                found[row.text_hash] = Passage(id=name, document=row.name, text=row.text, score=score)
+        return tuple(found.values())[:k]
 
 
 @asynccontextmanager

@@ -13,9 +13,7 @@ from orchestrator_migrations.upgrade import VERSION_TABLE
 
 async def _differences(database: Database) -> list[Any]:
     def compare(connection: Connection) -> list[Any]:
-        context = MigrationContext.configure(
-            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
-        )
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         return compare_metadata(context, metadata)
 
     async with database.read() as connection:

@@ -1,12 +1,9 @@
 import json
 from pathlib import Path
 
-import anyio
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.database import Database
-from orchestrator.database.tables import metadata
 from orchestrator.errors import UnknownName
 from orchestrator.settings import Settings
 from orchestrator_retrieval.commands import collections
@@ -14,13 +11,7 @@ from orchestrator_retrieval.commands import collections
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    async def make_schema() -> None:
-        async with Database.open(settings.database_url) as database, database.begin() as connection:
-            await connection.run_sync(metadata.create_all)
-
-    settings = Settings(state=tmp_path / "state")
-    anyio.run(make_schema)
-    return settings
+    return Settings(state=tmp_path / "state")
 
 
 def run(settings: Settings, *arguments: str) -> Result:

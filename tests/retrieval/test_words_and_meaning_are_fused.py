@@ -44,3 +44,12 @@ async def test_without_an_embedder_search_is_by_words_and_says_so(database: Data
 def test_a_ranking_counts_by_its_weight_and_ties_go_to_the_smaller_id() -> None:
     assert [item for item, _ in reciprocal_rank_fusion([(1, [1, 2]), (2, [3, 2])])] == [2, 3, 1]
     assert [item for item, _ in reciprocal_rank_fusion([(1, [9]), (1, [4])])] == [4, 9]
+
+
+async def test_a_text_in_two_documents_is_found_once(database: Database) -> None:
+    store = Collections(database, None)
+    await store.create("default", "twins")
+    twins = [Document(name=name, text="The finally clause always runs.") for name in ("try", "compound")]
+    await store.add("default", "twins", [*twins, Document(name="with", text="A finally clause may return.")])
+    result = await CollectionRetriever(database, None).search("default", "twins", "finally clause", k=3)
+    assert [passage.document for passage in result.passages] == ["try", "with"]

@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 
 from orchestrator.local import TemporalServer
+from orchestrator.local.ports import is_free
 from orchestrator.steps import RunStatus
 from orchestrator.testing import Reply, Say, ScriptedEngine, ScriptedRequest, scripted_engine
 from tests.bench import Bench, bench
@@ -101,9 +102,11 @@ async def test_temporal_is_killed(database_url: str, tmp_path: Path) -> None:
         )
         run_id = await here.start("converse", {"steps": 6})
         await engine.wait_until_held()
-        with contextlib.suppress(Exception):
-            os.kill(running.part.pid, signal.SIGKILL)
-            await first.aclose()
+        os.kill(running.part.pid, signal.SIGKILL)
+        await first.aclose()
+        with anyio.fail_after(10):
+            while not is_free(port):  # noqa: ASYNC110 - a dying process has no event
+                await anyio.sleep(0.05)
         engine.release()  # the step ends while there is nobody to tell
         again = TemporalServer(log=tmp_path / "temporal.log", db_file=tmp_path / "temporal.db", ui=False, port=port)
         await stack.enter_async_context(again.start())

@@ -369,7 +369,7 @@ PARSED = {"tool_index": 0, "name": "calculator", "parameters": '{"expression": "
         ("hello", "hello", []),
         (f"hello {CALL}", "hello", [PARSED]),
         (f"a{CALL}b\n{CALL}c", "a", [PARSED, PARSED]),
-        (CALL.replace("calculator", "unknown"), "", []),
+        (CALL.replace("calculator", "unknown"), "", [{**PARSED, "tool_index": -1, "name": "unknown"}]),
         (CALL.replace("arguments", "parameters"), "", [PARSED]),
         ('<tool_call>\n{"name":"calculator"}\n</tool_call>', "", [{**PARSED, "parameters": "{}"}]),
         (f"a{CALL[:-14]}", "a", []),

@@ -2,8 +2,9 @@
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from simpleeval import InvalidExpression, SimpleEval  # pyright: ignore[reportMissingTypeStubs]
 
 from orchestrator import ToolContext
@@ -11,8 +12,6 @@ from orchestrator.errors import InvalidInput
 from orchestrator_tools.shipped import shipped
 
 __all__ = ["calculator"]
-
-MAX_LENGTH = 500
 
 _NAMES = {"pi": math.pi, "e": math.e}
 _FUNCTIONS: dict[str, Any] = {
@@ -22,14 +21,12 @@ _FUNCTIONS: dict[str, Any] = {
 
 
 @shipped.tool(effect="read", timeout=timedelta(seconds=10))
-async def calculator(ctx: ToolContext, expression: str) -> int | float:
+async def calculator(ctx: ToolContext, expression: Annotated[str, Field(max_length=200)]) -> int | float:
     """Compute the value of an arithmetic expression.
 
     Args:
         expression: numbers with + - * / // % ** and parentheses; functions such as sqrt(2) and round(2.5, 1); pi and e
     """
-    if len(expression) > MAX_LENGTH:
-        raise InvalidInput("tool 'calculator'", f"the expression has more than {MAX_LENGTH} characters")
     evaluator: Any = SimpleEval(names=_NAMES, functions=_FUNCTIONS)
     try:
         value = evaluator.eval(expression)

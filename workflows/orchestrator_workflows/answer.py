@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator import Budget, Passage, RunContext
 from orchestrator_tools import calculator, search_collection
@@ -13,6 +13,7 @@ __all__ = ["Answer", "Question", "Source", "answer"]
 
 INSTRUCTIONS = """Answer the question from the numbered passages below, in one or two sentences.
 You can search the collection {collection!r} for more."""
+CITE = "Which of the numbered passages does your answer rest on? Give their numbers, the best first."
 
 
 class Question(BaseModel):
@@ -24,6 +25,8 @@ class Question(BaseModel):
     collection: str
     k: Annotated[int, Field(ge=1, le=20)] = 3
     """Passages to read."""
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 100
+    """Of the answer."""
 
 
 class Source(BaseModel):
@@ -42,12 +45,6 @@ class Answer(BaseModel):
     sources: list[Source]
 
 
-class Draft(BaseModel):
-    """What the model writes; `sources` are numbers of passages."""
-
-    answer: Annotated[str, Field(min_length=1, max_length=400)]
-
-
 @app.workflow(budget=Budget(usd=Decimal("0.05"), tokens=60_000))
 async def answer(ctx: RunContext, asked: Question) -> Answer:
     """Answer a question from a collection of documents, with sources."""
@@ -57,20 +54,18 @@ async def answer(ctx: RunContext, asked: Question) -> Answer:
         passages=passages,
         tools=[calculator, search_collection],
     )
-    draft = await chat.ask(
-        asked.question, output=_draft(len(passages)), tool_choice="required", max_steps=1, max_tokens=200
-    )
-    cited = sorted(set[int](getattr(draft, "sources", ())))
-    return Answer(answer=draft.answer.strip(), sources=[_source(passages[number - 1]) for number in cited])
-
-
-def _draft(passages: int) -> type[Draft]:
-    """A draft that can only cite passages that exist, at least one of them where there is any."""
+    text = await chat.ask(asked.question, tool_choice="required", max_steps=1, max_tokens=asked.max_tokens)
     if not passages:
-        return Draft
+        return Answer(answer=text.strip(), sources=[])
+    cited = await chat.ask(CITE, output=_numbers(len(passages)), tool_choice="none", max_tokens=64)
+    return Answer(answer=text.strip(), sources=[_source(passages[number - 1]) for number in sorted(set(cited))])
+
+
+def _numbers(passages: int) -> type[list[int]]:
+    """A list that can only hold numbers of passages that there are, at least one."""
     number: Any = Literal[tuple(range(1, passages + 1))]  # pyright: ignore[reportInvalidTypeForm]
-    sources: Any = (list[number], Field(min_length=1, max_length=passages))
-    return create_model("Draft", __base__=Draft, sources=sources)
+    numbers: Any = Annotated[list[number], Field(min_length=1, max_length=passages)]
+    return numbers
 
 
 def _source(passage: Passage) -> Source:

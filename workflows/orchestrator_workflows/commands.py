@@ -5,6 +5,7 @@ import sys
 import anyio
 import click
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.panel import Panel
 
 from orchestrator.cli.render import bill_table, follow, receipt_table
@@ -90,7 +91,7 @@ def _show(finished: Run, console: Console) -> None:
         console.print(f"[red]{finished.error.message}[/]", highlight=False)
     else:
         result = Answer.model_validate(finished.result)
-        console.print(Panel(result.answer, title="Answer", title_align="left"))
+        console.print(Panel(Markdown(result.answer), title="Answer", title_align="left"))
         for source in result.sources:
             text = " ".join(source.text.split())
             console.print(f"[bold]{source.passage}[/] [dim]{text[:160]}…[/]", highlight=False)

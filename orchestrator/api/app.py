@@ -1,0 +1,89 @@
+"""The application: routes, problems and documentation put together."""
+
+from datetime import timedelta
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+
+from orchestrator.api.dependencies import Context, TheRuns
+from orchestrator.api.events import EventStream
+from orchestrator.api.problems import PROBLEM_JSON, NotReady, Problem, describe_problems, documented
+from orchestrator.api.routes import router
+from orchestrator.runs import Runs
+from orchestrator.settings import Settings
+
+__all__ = ["create_api"]
+
+DESCRIPTION = """
+Starts durable reasoning workflows, watches them, and says what they cost.
+
+Every error is a problem as of RFC 9457: `type` says which, and never changes.
+"""
+
+health = APIRouter()
+
+
+class Health(BaseModel):
+    status: str
+
+
+def create_api(runs: Runs, *, settings: Settings, ping: timedelta = timedelta(seconds=15)) -> FastAPI:
+    """The REST API of the apps behind `runs`; documented at `/docs`.
+
+    Args:
+        ping: how often a silent stream of events says that it lives.
+    """
+    api = _Api(
+        title="Reasoning orchestrator",
+        version=version("reasoning-orchestrator"),
+        description=DESCRIPTION,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call their methods
+        responses={"default": {"model": Problem, "description": "Any other problem"}},
+    )
+    api.state.context = Context(runs=runs, settings=settings, ping=ping)
+    describe_problems(api)
+    api.include_router(router)
+    api.include_router(health)
+    return api
+
+
+@health.get("/healthz", summary="Is the process up?")
+async def healthz() -> Health:
+    """Answers as long as the process does."""
+    return Health(status="up")
+
+
+@health.get("/readyz", summary="Can it work?", responses=documented(NotReady))
+async def readyz(runs: TheRuns) -> Health:
+    """Whether the database and Temporal answer within two seconds."""
+    if unreachable := await runs.unreachable():
+        raise NotReady(unreachable)
+    return Health(status="ready")
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's document, with two things right that FastAPI has no way to say: see below."""
+        made = self.openapi_schema is None
+        document = super().openapi()
+        if made:
+            for path in document["paths"].values():
+                for operation in path.values():
+                    for status, response in operation["responses"].items():
+                        _correct(status, response.get("content", {}))
+        return document
+
+
+def _correct(status: str, content: dict[str, Any]) -> None:
+    """Puts problems under their own media type; says of a stream what each of its events is, not that it is text."""
+    if status == "default" or int(status) >= HTTPStatus.BAD_REQUEST:
+        ((described, problem),) = content.items()
+        del content[described]
+        content[PROBLEM_JSON] = problem
+    elif (stream := content.get(EventStream.media_type)) is not None:
+        del stream["schema"]["type"]
