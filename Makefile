@@ -18,11 +18,11 @@ LOCAL_ENGINE := $(if $(ORCHESTRATOR_ENGINE__URLS),,engine model)
 
 export QUESTION
 
-.PHONY: help setup engine model demo dev lint check-locks lock test bench clean
+.PHONY: help setup engine model demo dev lint check-locks lock docs histories test bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.installed ## Install the orchestrator and its tools into .venv
 
@@ -41,7 +41,7 @@ lint: setup check-locks ## Check style, types, imports, locks and documents
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	@if [ -f docs/check.py ]; then set -x; $(BIN)/python docs/check.py; fi
+	$(BIN)/python docs/check.py
 
 test: setup engine model ## Run the tests, on real servers
 	$(BIN)/python -m pytest
@@ -51,6 +51,12 @@ bench: setup ## Run the benchmarks
 
 lock: setup ## Lock the requirements of pyproject.toml again
 	$(foreach lock,$(LOCKS),$(COMPILE) $(LOCK_$(lock)) -o requirements/$(lock).txt &&) true
+
+docs: setup ## Write docs/cli.md again
+	$(BIN)/python docs/check.py --write
+
+histories: setup ## Record the workflow histories that the tests replay
+	$(BIN)/python -m tests.record_histories
 
 clean: ## Remove caches and builds; environments and state stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

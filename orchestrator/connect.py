@@ -14,9 +14,9 @@ from temporalio.service import RPCError
 from orchestrator.errors import ConfigurationError
 from orchestrator.execution import COST_USD, TENANT, TOKENS
 
-__all__ = ["connect", "ensure_search_attributes"]
+__all__ = ["SEARCH_ATTRIBUTES", "connect", "ensure_search_attributes"]
 
-ATTRIBUTES = {
+SEARCH_ATTRIBUTES = {
     TENANT.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     COST_USD.name: IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
     TOKENS.name: IndexedValueType.INDEXED_VALUE_TYPE_INT,
@@ -58,7 +58,7 @@ async def ensure_search_attributes(client: Client) -> None:
     listing = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)
     )
-    missing = {name: kind for name, kind in ATTRIBUTES.items() if name not in listing.custom_attributes}
+    missing = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if name not in listing.custom_attributes}
     if not missing:
         return
     try:

@@ -5,31 +5,24 @@ For development and single machines; production points at a cluster or at Tempor
 
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from orchestrator.connect import ensure_search_attributes
 from orchestrator.errors import ConfigurationError
 from orchestrator.local.ports import LOOPBACK, free_ports, require_free
 from orchestrator.local.processes import Part, supervised
 
-__all__ = ["SEARCH_ATTRIBUTES", "TUNING", "WORKER_COMMANDS", "RunningTemporal", "TemporalServer", "temporal_binary"]
+__all__ = ["TUNING", "WORKER_COMMANDS", "RunningTemporal", "TemporalServer", "temporal_binary"]
 
 NAMESPACE = "default"
 START_UP = timedelta(seconds=60)
-
-SEARCH_ATTRIBUTES: Mapping[str, IndexedValueType.ValueType] = {
-    "Tenant": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
-    "CostUsd": IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
-    "Tokens": IndexedValueType.INDEXED_VALUE_TYPE_INT,
-}
 
 TUNING = (
     # Without these the one shard polls 20 times a second, and each task hop takes 50 ms longer.
@@ -133,13 +126,8 @@ def temporal_binary() -> Path:
 
 async def _is_usable(address: str) -> bool:
     try:
-        client = await Client.connect(address)
         # Not by --search-attribute, which works only where the namespace is new.
-        present = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=NAMESPACE))
-        missing = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if name not in present.custom_attributes}
-        if missing:
-            request = AddSearchAttributesRequest(namespace=NAMESPACE, search_attributes=missing)
-            await client.operator_service.add_search_attributes(request)
-    except (RuntimeError, RPCError):  # refused, or "Frontend is not healthy yet"
+        await ensure_search_attributes(await Client.connect(address))
+    except (RuntimeError, RPCError, ConfigurationError):  # refused, or "Frontend is not healthy yet"
         return False
     return True

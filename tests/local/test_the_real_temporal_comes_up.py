@@ -7,8 +7,8 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
+from orchestrator.connect import SEARCH_ATTRIBUTES
 from orchestrator.local import TemporalServer
-from orchestrator.local.temporal import SEARCH_ATTRIBUTES
 
 TENANT = SearchAttributeKey.for_keyword("Tenant")
 

@@ -49,5 +49,5 @@ async def test_a_hundred_tool_calls_and_200_000_tokens_are_under_a_megabyte(
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("*.json")), ids=_stem)
 async def test_recorded_histories_replay(path: Path) -> None:
     history = WorkflowHistory.from_json(path.stem, path.read_text())  # noqa: ASYNC240
-    replayer = Replayer(workflows=[*programs.app.workflows, programs.PlainClass], plugins=[programs.app.plugin()])
+    replayer = Replayer(workflows=[programs.PlainClass], plugins=[programs.app.plugin()])
     await replayer.replay_workflow(history)
