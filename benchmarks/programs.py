@@ -1,14 +1,10 @@
-"""The workflows that the benchmarks run: ours, and the bare Temporal ones that they are held against."""
-
-from dataclasses import dataclass
-from datetime import timedelta
+"""The workflows of ours that the benchmarks run."""
 
 from pydantic import BaseModel
-from temporalio import activity, workflow
 
 from orchestrator import Orchestrator, RunContext, ToolContext
 
-__all__ = ["BareSteps", "Loop", "app", "bare_step", "generate_steps", "read_page", "tool_loop", "tool_steps"]
+__all__ = ["Loop", "app", "generate_steps", "read_page", "tool_loop", "tool_steps"]
 
 app = Orchestrator("benchmarks")
 
@@ -50,30 +46,3 @@ async def tool_loop(ctx: RunContext, loop: Loop) -> str:
     """A model that reads pages until it has had enough."""
     chat = ctx.transcript(system="Use the tools.", tools=[read_page])
     return await chat.ask("What is blue?", max_steps=loop.steps + 1, max_tokens=64)
-
-
-@dataclass
-class Nothing:
-    """What a bare step takes and returns."""
-
-    value: str = ""
-
-
-@activity.defn
-async def bare_step(value: Nothing) -> Nothing:
-    """A no-op activity."""
-    return value
-
-
-@workflow.defn
-class BareSteps:
-    """The baseline: plain Temporal, the same number of no-op activities."""
-
-    @workflow.run
-    async def run(self, steps: int) -> int:
-        """Runs the steps one after the other."""
-        for _ in range(steps):
-            await workflow.execute_activity(
-                bare_step, Nothing(), task_queue="bare-steps", start_to_close_timeout=timedelta(seconds=30)
-            )
-        return steps

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
-from benchmarks.programs import BareSteps, app, bare_step
+from benchmarks.bare import BareSteps, bare_step
+from benchmarks.programs import app
 from orchestrator.connect import connect
 from orchestrator.local import TemporalServer
 from orchestrator.plugin import client_plugin

@@ -66,7 +66,7 @@ async def measure(rounds: int, steps: int, runs: int) -> dict[str, float]:
             for kind in KINDS:
                 latencies[kind.workflow].append(await _latency(client, kind, steps))
             for kind in KINDS:
-                throughputs[kind.workflow].append(await _throughput(client, kind, runs=runs, steps=5))
+                throughputs[kind.workflow].append(await _throughput(client, kind, runs=runs, steps=steps))
     figures = {f"{name}_latency_ms": 1000 * median(values) for name, values in latencies.items()}
     figures |= {f"{name}_steps_per_second": median(values) for name, values in throughputs.items()}
     for prefix, kind in (("", TOOL), ("generate_", GENERATE)):
@@ -79,8 +79,8 @@ async def measure(rounds: int, steps: int, runs: int) -> dict[str, float]:
 
 @click.command()
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--steps", default=20, show_default=True, help="Steps of a run whose latency is measured.")
-@click.option("--runs", default=40, show_default=True, help="Runs at once, of 5 steps each, for throughput.")
+@click.option("--steps", default=20, show_default=True, help="Steps of a run.")
+@click.option("--runs", default=20, show_default=True, help="Runs at once, for throughput.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def main(rounds: int, steps: int, runs: int, as_json: bool) -> None:
     """Latency and throughput of our steps against bare Temporal activities."""

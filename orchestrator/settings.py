@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError
@@ -17,6 +18,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -119,17 +121,30 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: a value or a key is wrong.
         """
-        known = {f"{PREFIX}{key}".upper() for key in _keys(cls)}
+        keys = list(_keys(cls))
+        known = {f"{PREFIX}{key}".upper() for key in keys}
         for name in sorted(os.environ):
-            if name.startswith(PREFIX) and name not in known:
+            if name.upper().startswith(PREFIX) and name.upper() not in known:
                 raise ConfigurationError(
-                    f"the environment variable {name} is no setting", remedy=did_you_mean(name, known)
+                    f"the environment variable {name} is no setting", remedy=_hint(name.upper(), known)
                 )
         try:
             return cls()
         except ValidationError as error:
+            remedy = "Correct it in the environment or in orchestrator.toml."
+            for item in error.errors(include_url=False):
+                if item["type"] == "extra_forbidden":
+                    unknown = ".".join(map(str, item["loc"]))
+                    remedy = _hint(unknown, [key.replace(cls.separator, ".") for key in keys])
+            raise ConfigurationError(f"the settings are wrong: {problem_of(error)}", remedy=remedy) from error
+        except SettingsError as error:
             raise ConfigurationError(
-                f"the settings are wrong: {problem_of(error)}", remedy="'orchestrator config' lists them all"
+                f"the settings are wrong: {error}",
+                remedy=f"""Write lists as JSON: {PREFIX}ENGINE__URLS='["http://127.0.0.1:30000"]'.""",
+            ) from error
+        except TOMLDecodeError as error:
+            raise ConfigurationError(
+                f"orchestrator.toml can't be read: {error}", remedy="Correct it, or take it away."
             ) from error
 
     @property
@@ -138,6 +153,11 @@ class Settings(BaseSettings):
         if self.database.url is not None:
             return self.database.url.get_secret_value()
         return f"sqlite+aiosqlite:///{(self.state / 'orchestrator.db').absolute()}"
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    words = did_you_mean(name, known)
+    return f"{words[0].upper()}{words[1:]}"
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterable[str]:

@@ -7,7 +7,8 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints
+from inspect import Parameter
+from typing import Annotated, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -96,20 +97,20 @@ class Tool(Generic[P, R]):
             raise DefinitionError(what, problem="it isn't an async function", remedy="Write 'async def'.")
         if timeout <= timedelta(0):
             raise DefinitionError(what, problem="its timeout isn't positive", remedy="Give timeout=timedelta(...).")
-        parameters = list(inspect.signature(function).parameters.values())[1:]
-        if not inspect.signature(function).parameters:
+        parameters = list(inspect.signature(function).parameters.values())
+        if not parameters or parameters[0].kind not in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD):
             raise DefinitionError(
                 what, problem="it takes no context", remedy="Make its first parameter 'ctx: ToolContext'."
             )
         try:
             hints = get_type_hints(function, include_extras=True)
-            self.arguments = _arguments_model(self.name, parameters, hints, _parameter_docs(function))
+            self.arguments = _arguments_model(self.name, parameters[1:], hints, _parameter_docs(function))
             self.result: TypeAdapter[Any] = TypeAdapter(hints.get("return", Any))
             schema = self.arguments.model_json_schema()
         except (NameError, TypeError, PydanticSchemaGenerationError, PydanticUserError) as error:
             raise DefinitionError(
                 what,
-                problem=f"no JSON schema can be made of its signature ({error})",
+                problem=f"no JSON schema can be made of its signature ({str(error).splitlines()[0]})",
                 remedy="Annotate every parameter with JSON types or pydantic models.",
             ) from error
         schema.pop("title", None)
@@ -134,7 +135,7 @@ class Tool(Generic[P, R]):
         try:
             bound = inspect.signature(self.function).bind(None, *args, **kwargs)  # pyright: ignore[reportArgumentType]
             values = dict(list(bound.arguments.items())[1:])
-            return self.arguments(**values).model_dump_json()
+            return self.arguments(**values).model_dump_json(by_alias=True)
         except (TypeError, ValidationError) as error:
             problem = problem_of(error) if isinstance(error, ValidationError) else str(error)
             raise InvalidInput(f"tool {self.name!r}", problem) from error
@@ -149,20 +150,26 @@ class Tool(Generic[P, R]):
             model = self.arguments.model_validate_json(arguments or "{}")
         except ValidationError as error:
             raise InvalidInput(f"tool {self.name!r}", problem_of(error)) from error
-        return {name: getattr(model, name) for name in type(model).model_fields}
+        return {field.alias or name: getattr(model, name) for name, field in type(model).model_fields.items()}
 
 
 def _arguments_model(
-    name: str, parameters: list[inspect.Parameter], hints: dict[str, Any], docs: dict[str, str]
+    name: str, parameters: list[Parameter], hints: dict[str, Any], docs: dict[str, str]
 ) -> type[BaseModel]:
     fields: dict[str, Any] = {}
-    for parameter in parameters:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+    for number, parameter in enumerate(parameters):
+        if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
             raise TypeError(f"'{parameter}' can't be described; name every parameter")
+        if parameter.kind is Parameter.POSITIONAL_ONLY:
+            raise TypeError(f"parameter {parameter.name!r} can't be given by name; drop the '/'")
         if parameter.name not in hints:
             raise TypeError(f"parameter {parameter.name!r} has no annotation")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints[parameter.name], Field(default, description=docs.get(parameter.name)))
+        hint = hints[parameter.name]
+        if doc := docs.get(parameter.name):
+            hint = Annotated[hint, Field(description=doc)]
+        default = ... if parameter.default is Parameter.empty else parameter.default
+        # Under an alias, a parameter may have a name that pydantic keeps for itself, such as `json` or `copy`.
+        fields[f"p{number}"] = (hint, Field(default, alias=parameter.name))
     return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
 
 

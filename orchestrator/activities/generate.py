@@ -73,7 +73,7 @@ class EngineActivities:
                 step.estimated = not call.confirmed
             reply = await self._reply(request, prompt, generation)
             finish: FinishReason = "tool_calls" if reply.tool_calls else _finish(generation)
-            async with self._meter.database.begin() as connection:
+            async with self._meter.database.begin(writes_first=True) as connection:
                 transcript = await self._prompts.write(connection, scope.tenant, prompt, reply, generation.ids)
                 kept = {
                     "transcript": transcript,

@@ -51,8 +51,8 @@ async def heartbeats(details: Callable[[], Any] = lambda: None) -> AsyncGenerato
 
     async def beat() -> None:
         while True:
-            activity.heartbeat(details())
             await asyncio.sleep(HEARTBEAT.total_seconds())
+            activity.heartbeat(details())
 
     task = asyncio.create_task(beat())
     try:
@@ -123,7 +123,7 @@ class Meter:
         except BaseException as error:
             if not step.settled and step.replayed is None:
                 with anyio.move_on_after(SETTLE_PATIENCE.total_seconds(), shield=True):
-                    async with self.database.begin() as connection:
+                    async with self.database.begin(writes_first=True) as connection:
                         await step.settle(connection, outcome_of(error))
             raise
 

@@ -30,6 +30,6 @@ class RetrievalActivities:
                         request.scope.tenant, request.collection, request.query, k=request.k
                     )
                 kept = found.model_dump(mode="json")
-                async with self._meter.database.begin() as connection:
+                async with self._meter.database.begin(writes_first=True) as connection:
                     receipt = await step.settle(connection, Outcome.USED, kept)
         return RetrieveResult(passages=found.passages, mode=found.mode, receipt=receipt)

@@ -62,7 +62,7 @@ class ToolActivities:
             async with heartbeats():
                 result = await _run(tool, context, arguments)
             text = _serialized(tool, result)
-            async with self._meter.database.begin() as connection:
+            async with self._meter.database.begin(writes_first=True) as connection:
                 if not request.by_reference:
                     answer = {"value": tool.result.dump_python(result, mode="json")}
                 elif len(text) <= INLINE:

@@ -53,8 +53,11 @@ class Database:
         if kind == "sqlite":
             if parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            engine = create_async_engine(parsed, pool_size=pool_size, connect_args={"timeout": 30})
-            _make_sqlite_transactional(engine)
+            # Each call of the driver is a hop to its thread and back, so none is made that says nothing.
+            engine = create_async_engine(
+                parsed, pool_size=pool_size, pool_reset_on_return=None, connect_args={"timeout": 30}
+            )
+            _set_up_sqlite(engine)
         else:
             engine = create_async_engine(parsed, pool_size=pool_size, pool_pre_ping=True)
         try:
@@ -63,11 +66,15 @@ class Database:
             await engine.dispose()
 
     @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[AsyncConnection]:
-        """A transaction that may write; on SQLite it holds the write lock from the start."""
+    async def begin(self, *, writes_first: bool = False) -> AsyncGenerator[AsyncConnection]:
+        """A transaction that may write.
+
+        On SQLite it holds the write lock from the start; `writes_first` says that its first statement writes, which
+        takes the lock just as well, and saves a statement.
+        """
         async with self.engine.connect() as connection:
-            if self.dialect == "sqlite":
-                connection = await connection.execution_options(sqlite_begin="IMMEDIATE")
+            if self.dialect == "sqlite" and not writes_first:
+                connection = await connection.execution_options(sqlite_begin=True)
             async with connection.begin():
                 yield connection
 
@@ -83,15 +90,10 @@ class Database:
         return make(table)
 
 
-def _make_sqlite_transactional(engine: AsyncEngine) -> None:
-    """Hands transaction control to SQLAlchemy, so that BEGIN IMMEDIATE is ours to say.
-
-    https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
-    """
-
+def _set_up_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        connection.isolation_level = None
+        connection.isolation_level = "IMMEDIATE"  # of the transaction that the driver begins before a write
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
             cursor.execute(f"PRAGMA {pragma}")
@@ -99,5 +101,5 @@ def _make_sqlite_transactional(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        kind = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
-        connection.exec_driver_sql(f"BEGIN {kind}")
+        if connection.get_execution_options().get("sqlite_begin"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -152,7 +152,7 @@ class Ledger:
         Raises:
             BudgetExceeded: the bound doesn't fit what is left of the run's budget; nothing is written.
         """
-        async with self._database.begin() as connection:
+        async with self._database.begin(writes_first=attempt.attempt == 1) as connection:
             if attempt.attempt > 1:
                 settled = await self._close_earlier(connection, attempt, died)
                 if settled is not None:
