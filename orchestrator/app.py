@@ -131,9 +131,9 @@ class Orchestrator:
 
     def plugin(self) -> "SimplePlugin":
         """What a Temporal client or worker needs to run this app's workflows."""
-        from orchestrator.plugin import workflow_plugin
+        from orchestrator.plugin import workflow_plugin  # it needs temporalio.worker, which a sandbox must not load
 
-        return workflow_plugin(self)
+        return workflow_plugin(self.name, self.workflows, self.passthrough)
 
     def _add_tool(self, tool: Tool[..., Any]) -> None:
         self._refuse_twice("tool", tool.name, self._tools)

@@ -1,7 +1,7 @@
 """What Temporal's clients and workers are given: pydantic payloads, our modules in the sandbox, closed bills."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
@@ -11,9 +11,6 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.interceptor import BillingInterceptor
-
-if TYPE_CHECKING:
-    from orchestrator.app import Orchestrator
 
 __all__ = ["PASSTHROUGH", "client_plugin", "workflow_plugin"]
 
@@ -40,24 +37,24 @@ def client_plugin() -> SimplePlugin:
     return SimplePlugin("orchestrator", data_converter=_with_pydantic)
 
 
-def workflow_plugin(app: "Orchestrator") -> SimplePlugin:
-    """For a client whose workers run the app's workflows, and for those workers."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH, *app.passthrough)
+def workflow_plugin(name: str, workflows: Sequence[type], passthrough: Sequence[str]) -> SimplePlugin:
+    """For a client whose workers run an app's workflows, and for those workers."""
+    modules = (*PASSTHROUGH, *passthrough)
 
     def runner(existing: WorkflowRunner | None) -> WorkflowRunner:
         if existing is None:
+            restrictions = SandboxRestrictions.default.with_passthrough_modules(*modules)
             return SandboxedWorkflowRunner(restrictions=restrictions)
         if isinstance(existing, SandboxedWorkflowRunner):
-            modules = (*PASSTHROUGH, *app.passthrough)
-            widened = existing.restrictions.with_passthrough_modules(*modules)
-            return dataclasses.replace(existing, restrictions=widened)
+            restrictions = existing.restrictions.with_passthrough_modules(*modules)
+            return dataclasses.replace(existing, restrictions=restrictions)
         return existing
 
     return SimplePlugin(
-        f"orchestrator.{app.name}",
+        f"orchestrator.{name}",
         data_converter=_with_pydantic,
         interceptors=[BillingInterceptor()],
-        workflows=list(app.workflows),
+        workflows=workflows,
         workflow_runner=runner,
         workflow_failure_exception_types=[OrchestratorError],
     )
