@@ -9,17 +9,19 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.app import Orchestrator
-from orchestrator.database import Database
 from orchestrator.errors import ConfigurationError, UnknownName
 from orchestrator.passages import Retriever
 from orchestrator.settings import Settings
 
-__all__ = ["command_entry_points", "load_app", "migrations", "open_retriever", "require_schema"]
+if TYPE_CHECKING:  # SQLAlchemy takes a second to import, and '--help' only wants the names of commands
+    from orchestrator.database import Database
 
-RetrieverFactory = Callable[[Settings, Database], AbstractAsyncContextManager[Retriever]]
+__all__ = ["command_entry_points", "load_app", "migrations", "open_retriever", "require_schema", "schema_version"]
+
+RetrieverFactory = Callable[[Settings, "Database"], AbstractAsyncContextManager[Retriever]]
 
 
 def load_app(reference: str) -> Orchestrator:
@@ -58,7 +60,7 @@ def _app(reference: str, found: object) -> Orchestrator:
     return found
 
 
-def open_retriever(settings: Settings, database: Database) -> AbstractAsyncContextManager[Retriever]:
+def open_retriever(settings: Settings, database: "Database") -> AbstractAsyncContextManager[Retriever]:
     """The retriever that is installed.
 
     Raises:
@@ -80,13 +82,31 @@ def migrations() -> Any:
     return point.load()
 
 
-async def require_schema(database: Database) -> None:
+async def schema_version(database: "Database") -> str | None:
+    """The version of the schema that a database is at; `None` before the first upgrade.
+
+    Raises:
+        ConfigurationError: the database doesn't answer.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        return await migrations().version(database)
+    except (OSError, DBAPIError) as error:
+        url = database.engine.url.render_as_string(hide_password=True)
+        raise ConfigurationError(
+            f"the database {url} can't be used ({str(error).splitlines()[0]})",
+            remedy="Start it, or correct ORCHESTRATOR_DATABASE__URL.",
+        ) from error
+
+
+async def require_schema(database: "Database") -> None:
     """Refuses a database at another version of the schema.
 
     Raises:
-        ConfigurationError: it must be upgraded first.
+        ConfigurationError: it must be upgraded first, or doesn't answer.
     """
-    at, needed = await migrations().version(database), migrations().head()
+    at, needed = await schema_version(database), migrations().head()
     if at != needed:
         raise ConfigurationError(
             f"the database is at schema version {at or 'none'}, and this version needs {needed}",

@@ -4,12 +4,14 @@ What `dev`, `demo` and `run` share. `dev` leaves a note of where its parts are, 
 folder use them instead of starting their own.
 """
 
+import fcntl
 import logging
 import os
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,7 +21,7 @@ from orchestrator.connect import connect
 from orchestrator.database import Database
 from orchestrator.local import LocalStack, Report, local_stack
 from orchestrator.plugin import client_plugin
-from orchestrator.plugins import migrations
+from orchestrator.plugins import migrations, schema_version
 from orchestrator.runs import Runs
 from orchestrator.settings import Settings
 from orchestrator.worker import Role, running_workers
@@ -30,7 +32,11 @@ APP_ROLES = (Role.WORKFLOWS, Role.TOOLS)
 
 
 class RunningStack(BaseModel):
-    """Where a stack's parts are; kept in `<state>/stack.json` while it runs."""
+    """Where a stack's parts are; kept in `<state>/stack.json` while it runs.
+
+    Its process holds a lock on the note, which the kernel drops with the process: the note of a killed one counts for
+    nothing, whoever has its process id now.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,20 +52,22 @@ class RunningStack(BaseModel):
     def find(cls, settings: Settings) -> "RunningStack | None":
         """The stack that runs on this state folder, if one does."""
         try:
-            noted = cls.model_validate_json(_note(settings).read_text())
-            os.kill(noted.pid, 0)
-        except (FileNotFoundError, ValidationError, ProcessLookupError):
+            with _note(settings).open() as note:
+                return cls.model_validate_json(note.read()) if _is_held(note) else None
+        except (FileNotFoundError, ValidationError):
             return None
-        return noted
 
     @contextmanager
     def noted(self, settings: Settings) -> Generator[None]:
         """Keeps the note while the body runs."""
-        _note(settings).write_text(self.model_dump_json())
-        try:
-            yield
-        finally:
-            _note(settings).unlink(missing_ok=True)
+        with _note(settings).open("w") as note:
+            fcntl.flock(note, fcntl.LOCK_EX)
+            note.write(self.model_dump_json())
+            note.flush()
+            try:
+                yield
+            finally:
+                _note(settings).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +122,14 @@ async def running_session(
 
 @asynccontextmanager
 async def upgraded_database(settings: Settings) -> AsyncGenerator[Database]:
-    """The database, at the version of the schema that the code needs."""
+    """The database, at the version of the schema that the code needs.
+
+    Raises:
+        ConfigurationError: the database doesn't answer.
+    """
     async with Database.open(settings.database_url, pool_size=settings.database.pool_size) as database:
-        await migrations().upgrade(database)
+        if await schema_version(database) != migrations().head():
+            await migrations().upgrade(database)
         yield database
 
 
@@ -153,3 +166,11 @@ def _record(local: LocalStack, api_url: str | None, apps: Sequence[Orchestrator]
 
 def _note(settings: Settings) -> Path:
     return settings.state / "stack.json"
+
+
+def _is_held(note: IO[str]) -> bool:
+    try:
+        fcntl.flock(note, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -61,7 +61,7 @@ class EngineActivities:
             price=price,
             rid=rid,
             server=self._engine.url,
-            died=_last_heartbeat() or Usage(prompt=len(prompt.ids)),
+            died=_last_heartbeat(len(prompt.ids)),
         ) as step:
             if step.replayed is not None:
                 return await self._again(step.replayed, scope.tenant)
@@ -151,7 +151,8 @@ def _finish(generation: Generation) -> FinishReason:
     return "length" if generation.finish == "length" else "stop"
 
 
-def _last_heartbeat() -> Usage | None:
-    """What the attempt before this one last said that it had used."""
+def _last_heartbeat(prompt: int) -> Usage:
+    """What the attempt before this one last said that it had used; its prompt where it died before the first token."""
     details = activity.info().heartbeat_details
-    return Usage.model_validate(details[0]) if details and details[0] else None
+    said = Usage.model_validate(details[0]) if details and details[0] else Usage()
+    return said if said.prompt is not None else Usage(prompt=prompt)

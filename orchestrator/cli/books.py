@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import anyio
 import click
 from pydantic import TypeAdapter
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.cli.render import dollars, seconds, tokens
+from orchestrator.cli.render import dollars, seconds, show_in_full, tokens
 from orchestrator.ledger import RunRecord, WorkflowCost, runs_of, workflow_costs
 from orchestrator.session import upgraded_database
 from orchestrator.settings import Settings
@@ -35,16 +35,19 @@ def runs(settings: Settings, tenant: str | None, limit: int, as_json: bool) -> N
     if as_json:
         click.echo(TypeAdapter(Sequence[RunRecord]).dump_json(records))
         return
+    if not records:
+        click.echo("There are no runs yet.")
+        return
     table = Table("run", "workflow", "tenant", "status", "started")
     for column in ("took", "tokens", "cost"):
         table.add_column(column, justify="right")
     for record in records:
         took = record.closed_at - record.started_at if record.closed_at else None
         table.add_row(
-            record.workflow_id, record.workflow, record.tenant, record.status, f"{record.started_at:%Y-%m-%d %H:%M:%S}",
-            seconds(took), tokens(record.tokens), dollars(record.cost),
+            record.workflow_id, record.workflow, escape(record.tenant), record.status,
+            f"{record.started_at:%Y-%m-%d %H:%M:%S}", seconds(took), tokens(record.tokens), dollars(record.cost),
         )  # fmt: skip
-    Console().print(table if records else "There are no runs yet.")
+    show_in_full(table)
 
 
 @click.command()
@@ -62,6 +65,9 @@ def cost(settings: Settings, tenant: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(TypeAdapter(Sequence[WorkflowCost]).dump_json(costs))
         return
+    if not costs:
+        click.echo("There are no runs yet.")
+        return
     table = Table("workflow")
     for column in ("runs", "completed", "tokens", "waste", "cost", "cost per completed run"):
         table.add_column(column, justify="right")
@@ -70,4 +76,4 @@ def cost(settings: Settings, tenant: str | None, as_json: bool) -> None:
             row.workflow, str(row.runs), str(row.completed), tokens(row.tokens), dollars(row.waste), dollars(row.cost),
             dollars(row.cost_per_completed),
         )  # fmt: skip
-    Console().print(table if costs else "There are no runs yet.")
+    show_in_full(table)

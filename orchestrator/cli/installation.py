@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from orchestrator.database import Database
 from orchestrator.local import examine
-from orchestrator.plugins import migrations
+from orchestrator.plugins import migrations, schema_version
 from orchestrator.settings import Settings
 
 __all__ = ["config", "db", "doctor"]
@@ -34,7 +34,7 @@ def upgrade(settings: Settings) -> None:
 
 async def _upgrade(settings: Settings) -> tuple[str | None, str]:
     async with Database.open(settings.database_url) as database:
-        before = await migrations().version(database)
+        before = await schema_version(database)
         await migrations().upgrade(database)
         return before, migrations().head()
 
@@ -46,7 +46,7 @@ def version(settings: Settings) -> None:
 
     async def read() -> str | None:
         async with Database.open(settings.database_url) as database:
-            return await migrations().version(database)
+            return await schema_version(database)
 
     click.echo(f"database {anyio.run(read) or 'none'}, needed {migrations().head()}")
 
@@ -79,7 +79,8 @@ def config(settings: Settings, as_json: bool) -> None:
         click.echo(json.dumps(values))
         return
     for name, value in sorted(_flat(values)):
-        click.echo(f"ORCHESTRATOR_{name.upper()}={'' if value is None else value}")
+        text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+        click.echo(f"ORCHESTRATOR_{name.upper()}={text}")
 
 
 def _flat(values: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:

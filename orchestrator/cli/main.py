@@ -1,7 +1,10 @@
 """The root of the command line: settings in, errors out. Commands import what they run only when they run."""
 
+import ast
 import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -41,6 +44,33 @@ class _LazyGroup(click.Group):
             if point.name == cmd_name:
                 return point.load()
         return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands with their summaries, without importing them: that would take seconds."""
+        from orchestrator.plugins import command_entry_points
+
+        places = {name: (module, name) for name, module in _COMMANDS.items()}
+        places |= {point.name: (point.module, point.attr) for point in command_entry_points()}
+        room = formatter.width - 6 - max(map(len, places))
+        described = [click.Command(name, help=_docstring(*place)) for name, place in sorted(places.items())]
+        rows = [(str(command.name), command.get_short_help_str(room)) for command in described]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _docstring(module: str, name: str) -> str:
+    """What a function of a module says of itself, read from the source; nothing where there is none to read."""
+    package, *parts = module.split(".")
+    spec = find_spec(package)  # of the outermost package: to find one inside it would import it
+    if spec is None or spec.origin is None:
+        return ""
+    source = Path(spec.origin).parent.joinpath(*parts).with_suffix(".py") if parts else Path(spec.origin)
+    try:
+        tree = ast.parse(source.read_bytes())
+    except OSError:
+        return ""
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return next((ast.get_docstring(function) or "" for function in functions), "")
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

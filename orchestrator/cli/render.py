@@ -6,13 +6,14 @@ from decimal import Decimal
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from orchestrator.ledger import BillLine
 from orchestrator.runs import Run, RunEvent
 from orchestrator.usage import Receipt
 
-__all__ = ["bill_table", "dollars", "follow", "receipt_table", "seconds"]
+__all__ = ["bill_table", "dollars", "follow", "receipt_table", "seconds", "show_in_full", "tokens"]
 
 UNKNOWN = "-"
 
@@ -67,6 +68,13 @@ def _figures(receipt: Receipt | None) -> str:
     used = receipt.usage
     prompt = f"{tokens(used.uncached)} + {tokens(used.cached)} cached"
     return f", {prompt} → {tokens(used.output)} tokens, {dollars(receipt.cost)}"
+
+
+def show_in_full(table: Table) -> None:
+    """Prints a table on stdout as wide as it is: ids must be whole, and a terminal can wrap its lines."""
+    console = Console()
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
+    console.print(table)
 
 
 def receipt_table(run: Run) -> Table:

@@ -8,6 +8,7 @@ import anyio
 import click
 from pydantic import JsonValue
 from rich.console import Console
+from rich.markup import escape
 
 from orchestrator.app import Orchestrator
 from orchestrator.cli.render import bill_table, follow, receipt_table
@@ -74,7 +75,7 @@ def as_object(finished: Run) -> str:
 def show(finished: Run, console: Console) -> None:
     """Prints a run's result and bill for a person."""
     if finished.error is not None:
-        console.print(f"[red]{finished.status}[/]: {finished.error.message}", highlight=False, markup=True)
+        console.print(f"[red]{finished.status}[/]: {escape(finished.error.message)}", highlight=False)
     else:
         console.print_json(data=finished.result)
     console.print(receipt_table(finished))

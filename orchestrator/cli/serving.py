@@ -9,6 +9,7 @@ from rich.console import Console
 
 from orchestrator.api import create_api, serving
 from orchestrator.app import Orchestrator
+from orchestrator.cli.signals import until_terminated
 from orchestrator.connect import connect
 from orchestrator.database import Database
 from orchestrator.errors import ConfigurationError
@@ -73,5 +74,4 @@ async def _serve(apps: Sequence[Orchestrator], settings: Settings) -> None:
         runs = Runs(await connect([client_plugin()]), database, apps)
         api = create_api(runs, settings=settings)
         url = await stack.enter_async_context(serving(api, settings.api.host, settings.api.port))
-        click.echo(f"serving {url}/docs", err=True)
-        await anyio.sleep_forever()
+        await until_terminated(saying=f"serving {url}/docs")

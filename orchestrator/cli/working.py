@@ -10,6 +10,7 @@ import anyio
 import click
 
 from orchestrator.app import Orchestrator
+from orchestrator.cli.signals import until_terminated
 from orchestrator.database import Database
 from orchestrator.errors import ConfigurationError
 from orchestrator.plugins import load_app, require_schema
@@ -44,5 +45,5 @@ async def _worker(apps: Sequence[Orchestrator], settings: Settings, roles: Seque
     async with Database.open(settings.database_url) as database:
         await require_schema(database)
     async with running_workers(apps, settings, roles=roles):
-        click.echo(f"working for {', '.join(app.name for app in apps)} as {', '.join(roles)}", err=True)
-        await anyio.sleep_forever()
+        names = ", ".join(app.name for app in apps)
+        await until_terminated(saying=f"working for {names} as {', '.join(roles)}")

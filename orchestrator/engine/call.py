@@ -1,6 +1,7 @@
 """One request to an engine, run to its end or aborted with its bill known."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import anyio
@@ -47,14 +48,9 @@ class EngineCall:
             self.generation = generation
 
     async def _abort(self, reader: "asyncio.Task[None]") -> None:
-        with anyio.move_on_after(ABORT_PATIENCE.total_seconds(), shield=True):
-            try:
-                while not reader.done():
-                    await self._engine.abort(self._request.rid)
-                    await asyncio.wait([reader], timeout=ABORT_AGAIN.total_seconds())
-                self.confirmed = reader.exception() is None
-            except EngineError:
-                self.confirmed = False
-        if not reader.done():
-            self.confirmed = False
-            reader.cancel()
+        with anyio.move_on_after(ABORT_PATIENCE.total_seconds(), shield=True), suppress(EngineError):
+            while not reader.done():
+                await self._engine.abort(self._request.rid)
+                await asyncio.wait([reader], timeout=ABORT_AGAIN.total_seconds())
+        self.confirmed = reader.done() and reader.exception() is None
+        reader.cancel()

@@ -74,7 +74,8 @@ class Prompts:
         self._transcripts = transcripts
         self._template: _Template | None = None
         self._ids: LRUCache[str, array[int]] = LRUCache(CACHED_TOKENS, getsizeof=len)
-        self._nodes: LRUCache[str, tuple[Node, Sequence[ToolSpec]]] = LRUCache(10_000)
+        self._nodes: LRUCache[tuple[str, str], tuple[Node, Sequence[ToolSpec]]] = LRUCache(10_000)
+        """By tenant and name: a name alone opens nobody else's transcript."""
 
     async def prepare(self, tenant: str, transcript: str | None, append: Sequence[Message]) -> Prompt:
         """The prompt for the reply that follows `append`, which isn't empty."""
@@ -109,11 +110,11 @@ class Prompts:
         ids.extend(output)
         if len(ids) <= CACHED_TOKENS:
             self._ids.setdefault(node.hash, ids)
-        self._nodes[node.hash] = (node, prompt.tools)
+        self._nodes[tenant, node.hash] = (node, prompt.tools)
         return node.hash
 
     async def _head(self, tenant: str, transcript: str) -> tuple[Node, Sequence[ToolSpec]]:
-        if known := self._nodes.get(transcript):
+        if known := self._nodes.get((tenant, transcript)):
             return known
         node = await self._transcripts.node(transcript, tenant)
         root = (await self._transcripts.chain(transcript))[0].message

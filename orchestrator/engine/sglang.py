@@ -80,8 +80,12 @@ class Generation:
         if missing > 0:
             self.ids.extend(sent[-missing:])
         text: str = chunk.get("text") or ""
-        only_new = missing > 0 and len(sent) < made
-        self.text = self.text + text if only_new else text or self.text
+        if len(sent) >= made:  # the whole output, whose text is shorter than before where a stop string was cut off
+            self.text = text
+        elif missing > 0:
+            self.text += text
+        else:  # an abort in a stream of what is new has the whole text again
+            self.text = text or self.text
         known = self.usage
         self.usage = Usage(
             prompt=meta.get("prompt_tokens", known.prompt),

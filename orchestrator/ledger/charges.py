@@ -150,13 +150,15 @@ class Ledger:
             died: the last that is known of the attempt before, if it ended without settling.
 
         Raises:
-            BudgetExceeded: the bound doesn't fit what is left of the run's budget; nothing is written.
+            BudgetExceeded: the bound doesn't fit what is left of the run's budget; no row is opened.
         """
-        async with self._database.begin(writes_first=attempt.attempt == 1) as connection:
-            if attempt.attempt > 1:
+        if attempt.attempt > 1:
+            # A transaction of its own, so that what died is on the bill even where this attempt is refused.
+            async with self._database.begin() as connection:
                 settled = await self._close_earlier(connection, attempt, died)
-                if settled is not None:
-                    return settled
+            if settled is not None:
+                return settled
+        async with self._database.begin(writes_first=True) as connection:
             await self._ensure_run(connection, scope, attempt)
             row = {
                 **attempt.columns,
@@ -266,7 +268,7 @@ class Ledger:
         self, connection: AsyncConnection, attempt: Attempt, died: Usage | None
     ) -> Replayed | None:
         """Settles attempts that died open, by what is known of them and marked so; finds an answer already paid for."""
-        for row in await self._step_rows(connection, attempt):
+        for row in await self._step_rows(connection, attempt, lock=True):
             if row.outcome == Outcome.USED:
                 return Replayed(result=row.result, receipt=await self._step_receipt(connection, attempt))
             if row.outcome is None and row.attempt < attempt.attempt:
@@ -281,13 +283,15 @@ class Ledger:
                 )  # fmt: skip
         return None
 
-    async def _step_rows(self, connection: AsyncConnection, attempt: Attempt) -> Any:
+    async def _step_rows(self, connection: AsyncConnection, attempt: Attempt, *, lock: bool = False) -> Any:
+        """Rows of a step, by attempt. With `lock`, one that is being settled elsewhere is waited for."""
         query = select(charges).where(
             charges.c.workflow_id == attempt.workflow_id,
             charges.c.run_id == attempt.run_id,
             charges.c.activity_id == attempt.activity_id,
         )
-        return (await connection.execute(query.order_by(charges.c.attempt))).all()
+        query = query.order_by(charges.c.attempt)
+        return (await connection.execute(query.with_for_update() if lock else query)).all()
 
     async def _step_receipt(self, connection: AsyncConnection, attempt: Attempt) -> Receipt:
         receipt = Receipt(steps=1)

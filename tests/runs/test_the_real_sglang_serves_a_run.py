@@ -61,7 +61,6 @@ async def test_an_answer_has_real_sources_and_the_engines_own_bill(
         question: dict[str, JsonValue] = {
             "question": "What does the pass statement do?",
             "collection": "python",
-            "max_tokens": 64,
         }
         before = await _counted(sglang_url)
         run = await here.run("answer", question)

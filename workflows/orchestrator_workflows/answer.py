@@ -25,8 +25,8 @@ class Question(BaseModel):
     collection: str
     k: Annotated[int, Field(ge=1, le=20)] = 3
     """Passages to read."""
-    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 100
-    """Of the answer."""
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 160
+    """Of the answer, and of the tool call before it."""
 
 
 class Source(BaseModel):
@@ -43,6 +43,7 @@ class Answer(BaseModel):
 
     answer: str
     sources: list[Source]
+    """The best first."""
 
 
 @app.workflow(budget=Budget(usd=Decimal("0.05"), tokens=60_000))
@@ -58,7 +59,7 @@ async def answer(ctx: RunContext, asked: Question) -> Answer:
     if not passages:
         return Answer(answer=text.strip(), sources=[])
     cited = await chat.ask(CITE, output=_numbers(len(passages)), tool_choice="none", max_tokens=64)
-    return Answer(answer=text.strip(), sources=[_source(passages[number - 1]) for number in sorted(set(cited))])
+    return Answer(answer=text.strip(), sources=[_source(passages[number - 1]) for number in dict.fromkeys(cited)])
 
 
 def _numbers(passages: int) -> type[list[int]]:

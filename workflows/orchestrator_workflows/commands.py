@@ -6,6 +6,7 @@ import anyio
 import click
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.panel import Panel
 
 from orchestrator.cli.render import bill_table, follow, receipt_table
@@ -50,7 +51,8 @@ async def _demo(settings: Settings, question: str, folder: str | None, as_json: 
             await _index(session, settings.tenant, collection, documents, progress)
             stack = session.stack
             console.print(
-                f"\nTemporal UI {stack.temporal_ui}\nAPI {stack.api_url}/docs\n\n[bold]{question}[/]", highlight=False
+                f"\nTemporal UI {stack.temporal_ui}\nAPI {stack.api_url}/docs\n\n[bold]{escape(question)}[/]",
+                highlight=False,
             )
             run_id = await session.runs.start(
                 answer.signature.name, {"question": question, "collection": collection}, tenant=settings.tenant
@@ -88,12 +90,12 @@ async def _index(session: Session, tenant: str, name: str, documents: list[Docum
 
 def _show(finished: Run, console: Console) -> None:
     if finished.error is not None:
-        console.print(f"[red]{finished.error.message}[/]", highlight=False)
+        console.print(f"[red]{escape(finished.error.message)}[/]", highlight=False)
     else:
         result = Answer.model_validate(finished.result)
         console.print(Panel(Markdown(result.answer), title="Answer", title_align="left"))
         for source in result.sources:
             text = " ".join(source.text.split())
-            console.print(f"[bold]{source.passage}[/] [dim]{text[:160]}…[/]", highlight=False)
+            console.print(f"[bold]{escape(source.passage)}[/] [dim]{escape(text[:160])}…[/]", highlight=False)
     console.print(receipt_table(finished))
     console.print(bill_table(finished.bill))
