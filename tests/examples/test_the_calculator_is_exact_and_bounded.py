@@ -95,5 +95,5 @@ async def test_the_largest_number_can_be_written(retriever: CollectionRetriever)
 
 
 def test_a_very_long_expression_is_refused_before_it_is_read() -> None:
-    with pytest.raises(InvalidInput, match="at most [0-9]+ characters"):
+    with pytest.raises(InvalidInput, match=r"at most [0-9]+ characters"):
         calculator.parse(json.dumps({"expression": "1+" * 100_000 + "1"}))
