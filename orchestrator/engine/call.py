@@ -23,8 +23,16 @@ class EngineCall:
         self._engine = engine
         self._request = request
         self.generation = Generation()
-        self.confirmed = True
-        """Whether the engine itself has said how many tokens it made."""
+        self._abort_answered = True
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the engine itself has said how many tokens it made: in its last chunk, or by refusing to begin.
+
+        A stream that broke off told of some tokens; the engine may have made more.
+        """
+        generation = self.generation
+        return self._abort_answered and (generation.finish is not None or generation.usage.output is None)
 
     async def run(self) -> Generation:
         """The whole answer.
@@ -52,5 +60,5 @@ class EngineCall:
             while not reader.done():
                 await self._engine.abort(self._request.rid)
                 await asyncio.wait([reader], timeout=ABORT_AGAIN.total_seconds())
-        self.confirmed = reader.done() and reader.exception() is None
+        self._abort_answered = reader.done() and reader.exception() is None
         reader.cancel()
