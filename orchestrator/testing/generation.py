@@ -162,7 +162,7 @@ class Generation:
             reply = Say() if self._params.max_new_tokens == 0 else await self._floor.reply_for(self.request)
         except NoReply as problem:
             self._end("error", str(problem))
-            return self._error(str(problem), 500)
+            return self._error(str(problem), 400)  # for good: to try again would only make the test slow
         if isinstance(reply, Fail):
             return self._fail(reply)
         if stream is not None:
@@ -170,7 +170,9 @@ class Generation:
         if isinstance(reply, Hang):
             return await anyio.sleep_forever()
         if isinstance(reply, CallTool):
-            reply = Say(calls=(reply,))
+            # Held to a schema, a model can't write the tags of its own format.
+            call: JsonValue = {"name": reply.name, "arguments": reply.arguments}
+            reply = Say(json=call) if self._params.json_schema else Say(calls=(reply,))
         self.plan = plan_of(reply.written, self._params, count_reasoning=self._floor.reasoning_parser is not None)
         if isinstance(reply, Break):
             await self._speak(stream, until=min(reply.after_tokens, len(self.plan.ids)), pauses=())

@@ -43,12 +43,19 @@ async def test_a_script_that_ran_out_says_so(connect: Connect) -> None:
         ids = await wire.prompt()
         await wire.generate(ids)
         refused = await wire.http.post("/generate", json={"input_ids": ids})
-        assert refused.status_code == 500
+        assert refused.status_code == 400
         assert refused.json() == {"error": {"message": "the script has no reply left for request 2"}}
         chunk, _ = await wire.chunks(ids)
         assert chunk["error"]["message"] == "the script has no reply left for request 3"
-        assert chunk["error"]["code"] == 500
+        assert chunk["error"]["code"] == 400
         assert engine.requests[2].error == "the script has no reply left for request 3"
+
+
+async def test_a_call_under_a_schema_is_bare_json(connect: Connect) -> None:
+    async with scripted_engine([CallTool("calculator", expression="2+2")]) as engine, connect(engine.url) as wire:
+        body = {"input_ids": await wire.prompt(), "sampling_params": {"json_schema": "{}"}}
+        reply = (await wire.http.post("/generate", json=body)).json()
+        assert json.loads(reply["text"]) == {"name": "calculator", "arguments": {"expression": "2+2"}}
 
 
 async def test_a_request_for_no_tokens_takes_no_reply(connect: Connect) -> None:
@@ -94,7 +101,7 @@ async def test_a_function_that_raises_is_named(connect: Connect) -> None:
 
     async with scripted_engine(script) as engine, connect(engine.url) as wire:
         refused = await wire.http.post("/generate", json={"input_ids": await wire.prompt()})
-        assert refused.status_code == 500
+        assert refused.status_code == 400
         assert "the script raised KeyError for request 1: 'no such case'" in refused.text
 
 
