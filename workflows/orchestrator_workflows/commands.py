@@ -23,6 +23,8 @@ from orchestrator_workflows.shipped import app
 __all__ = ["demo"]
 
 QUESTION = "What does the finally clause of a try statement do?"
+MAX_TOKENS = 80
+"""Beyond, a model this small repeats itself."""
 
 
 @click.command()
@@ -55,7 +57,9 @@ async def _demo(settings: Settings, question: str, folder: str | None, as_json: 
                 highlight=False,
             )
             run_id = await session.runs.start(
-                answer.signature.name, {"question": question, "collection": collection}, tenant=settings.tenant
+                answer.signature.name,
+                {"question": question, "collection": collection, "max_tokens": MAX_TOKENS},
+                tenant=settings.tenant,
             )
             if stack.temporal_ui:
                 console.print(f"[dim]{stack.temporal_ui}/namespaces/default/workflows/{run_id}[/]", soft_wrap=True)
