@@ -179,7 +179,6 @@ class _Crew:
             model=info.model,
             tool_call_parser=told.tool_call_parser or info.tool_call_parser,
             reasoning_parser=told.reasoning_parser or info.reasoning_parser,
-            context_length=info.context_length,
         )
 
     async def _connect(self) -> Client:

@@ -43,7 +43,6 @@ class ServerInfo:
     model: str
     tool_call_parser: str | None
     reasoning_parser: str | None
-    context_length: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +134,10 @@ class SGLang:
         model = info.get("served_model_name") or info["model_path"]
         if wanted is not None and model != wanted:
             raise ModelMismatch(self.url, served=model, wanted=wanted)
-        models = await self._json("GET", "/v1/models")
         return ServerInfo(
             model=model,
             tool_call_parser=info.get("tool_call_parser"),
             reasoning_parser=info.get("reasoning_parser"),
-            context_length=models["data"][0].get("max_model_len"),
         )
 
     async def render(
