@@ -15,10 +15,10 @@ async def greet(ctx: RunContext, name: str) -> str:
 from orchestrator.app import Orchestrator
 from orchestrator.budget import Budget
 from orchestrator.context import Passages, RunContext
-from orchestrator.definition import ReasoningWorkflow
 from orchestrator.errors import OrchestratorError
 from orchestrator.messages import ToolCall
 from orchestrator.passages import Passage
+from orchestrator.signature import ReasoningWorkflow
 from orchestrator.tool import Effect, Tool, ToolContext
 from orchestrator.transcript import Reply, Transcript
 from orchestrator.usage import Outcome, Receipt, Timings, Usage

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from orchestrator.budget import Budget
 from orchestrator.context import RunContext
-from orchestrator.definition import ReasoningWorkflow, define
+from orchestrator.definition import define
 from orchestrator.errors import DefinitionError, UnknownName
-from orchestrator.steps import CLOSE_RUN, GENERATE, RETRIEVE, workflows_queue
+from orchestrator.signature import ReasoningWorkflow
+from orchestrator.steps import CLOSE_RUN, DISCARD, GENERATE, RETRIEVE, TOP_UP, workflows_queue
 from orchestrator.tool import MAX_RESULT, Effect, Tool, ToolContext
 
 if TYPE_CHECKING:
@@ -76,9 +78,11 @@ class Orchestrator:
     def workflow(
         self,
         *,
+        version: str = "1",
         budget: Budget | None = None,
         pool: str = "default",
         step_timeout: timedelta = timedelta(minutes=10),
+        check: Callable[[Any, Any], bool] | None = None,
     ) -> Callable[[Callable[[RunContext, InT], Awaitable[OutT]]], type[ReasoningWorkflow[InT, OutT]]]:
         """Makes a module-level `async def f(ctx: RunContext, value: In) -> Out` a workflow of this app.
 
@@ -86,16 +90,27 @@ class Orchestrator:
         run it in any worker with `app.plugin()`.
 
         Args:
-            budget: what one run may spend.
+            version: of the workflow, for reports that compare what versions cost.
+            budget: what one run may spend, and what happens when that is used up.
             pool: the engines that think for it.
             step_timeout: the longest that one engine call may take.
+            check: whether a result is correct for an input, so that reports can say what a correct one costs. Pure:
+                it runs in the workflow. A workflow that learns it otherwise calls `ctx.judge`.
 
         Raises:
             DefinitionError: see `orchestrator.definition.define`.
         """
 
         def decorate(function: Callable[[RunContext, InT], Awaitable[OutT]]) -> type[ReasoningWorkflow[InT, OutT]]:
-            defined = define(function, app=self, budget=budget, pool=pool, step_timeout=step_timeout)
+            defined = define(
+                function,
+                app=self,
+                version=_version(function.__name__, version),
+                budget=budget,
+                pool=pool,
+                step_timeout=step_timeout,
+                check=check,
+            )
             self._refuse_twice("workflow", defined.signature.name, self._workflows)
             self._workflows[defined.signature.name] = defined
             return defined
@@ -108,6 +123,7 @@ class Orchestrator:
         effect: Effect,
         timeout: timedelta = timedelta(seconds=30),
         max_result: int = MAX_RESULT,
+        price: Decimal | None = None,
         task_queue: str | None = None,
     ) -> Callable[[Callable[Concatenate[ToolContext, P], Awaitable[R]]], Tool[P, R]]:
         """Makes an `async def f(ctx: ToolContext, ...) -> R` a tool of this app.
@@ -116,6 +132,7 @@ class Orchestrator:
             effect: what calling it does to the world. A `write` is tried once; hand `ctx.idempotency_key` on.
             timeout: of one attempt.
             max_result: bytes of JSON that it may return.
+            price: US dollars for one attempt, whatever becomes of it.
             task_queue: where it runs, if not with the app's other tools.
 
         Raises:
@@ -123,7 +140,9 @@ class Orchestrator:
         """
 
         def decorate(function: Callable[Concatenate[ToolContext, P], Awaitable[R]]) -> Tool[P, R]:
-            tool = Tool(function, effect=effect, timeout=timeout, max_result=max_result, task_queue=task_queue)
+            tool = Tool(
+                function, effect=effect, timeout=timeout, max_result=max_result, price=price, task_queue=task_queue
+            )
             self._add_tool(tool)
             return tool
 
@@ -137,7 +156,7 @@ class Orchestrator:
 
     def _add_tool(self, tool: Tool[..., Any]) -> None:
         self._refuse_twice("tool", tool.name, self._tools)
-        if tool.name in (GENERATE, RETRIEVE, CLOSE_RUN):
+        if tool.name in (GENERATE, RETRIEVE, CLOSE_RUN, DISCARD, TOP_UP):
             raise DefinitionError(
                 f"tool {tool.name!r}", problem="an activity of the orchestrator has this name", remedy="Rename it."
             )
@@ -146,3 +165,13 @@ class Orchestrator:
     def _refuse_twice(self, kind: str, name: str, known: dict[str, Any]) -> None:
         if name in known:
             raise DefinitionError(f"{kind} {name!r}", problem=f"{self!r} has one already", remedy="Rename one.")
+
+
+def _version(workflow: str, version: str) -> str:
+    if not re.fullmatch(r"[\w.+-]{1,64}", version):
+        raise DefinitionError(
+            f"workflow {workflow!r}",
+            problem=f"its version {version!r} doesn't fit",
+            remedy="Use up to 64 letters, digits, dots, dashes and plus signs.",
+        )
+    return version

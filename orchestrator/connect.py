@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.execution import COST_USD, TENANT, TOKENS
+from orchestrator.funding import WAITING
 
 __all__ = ["SEARCH_ATTRIBUTES", "connect", "ensure_search_attributes"]
 
@@ -20,6 +21,7 @@ SEARCH_ATTRIBUTES = {
     TENANT.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     COST_USD.name: IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
     TOKENS.name: IndexedValueType.INDEXED_VALUE_TYPE_INT,
+    WAITING.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
 }
 ATTEMPTS = 20
 PAUSE = 0.25
@@ -50,7 +52,7 @@ async def connect(plugins: Sequence[SimplePlugin], *, address: str | None = None
 
 
 async def ensure_search_attributes(client: Client) -> None:
-    """Adds `Tenant`, `CostUsd` and `Tokens` where the namespace lacks them: without, every run would stall at its end.
+    """Adds our search attributes where the namespace lacks them: without, every run would stall at its end.
 
     Raises:
         ConfigurationError: they are missing and may not be added.

@@ -9,17 +9,21 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from temporalio import workflow
 
+from orchestrator.budget import Budget
 from orchestrator.execution import Execution
 from orchestrator.passages import Passage
-from orchestrator.steps import RunStatus
+from orchestrator.signature import ReasoningWorkflow
+from orchestrator.steps import Inheritance, RunStatus, workflows_queue
 from orchestrator.tool import Tool
-from orchestrator.transcript import Transcript
+from orchestrator.transcript import Reply, Transcript
 from orchestrator.usage import Receipt
 
 __all__ = ["Passages", "RunContext"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
 
 _CONTEXT = "__orchestrator_context__"
 
@@ -41,14 +45,15 @@ class RunContext:
     def current(cls) -> "RunContext":
         """The context of the running workflow, also in a plain `@workflow.defn` class.
 
-        Such a class may set `orchestrator_app` (needed to call tools), `orchestrator_budget`, `orchestrator_pool` and
-        `orchestrator_step_timeout`.
+        Such a class may set `orchestrator_app` (needed to call tools), `orchestrator_version`, `orchestrator_budget`,
+        `orchestrator_pool` and `orchestrator_step_timeout`.
         """
         context = cls.existing()
         if context is None:
             instance = workflow.instance()
             execution = Execution(
                 app=getattr(instance, "orchestrator_app", None),
+                version=getattr(instance, "orchestrator_version", "1"),
                 budget=getattr(instance, "orchestrator_budget", None),
                 pool=getattr(instance, "orchestrator_pool", "default"),
                 step_timeout=getattr(instance, "orchestrator_step_timeout", timedelta(minutes=10)),
@@ -69,8 +74,16 @@ class RunContext:
 
     @property
     def receipt(self) -> Receipt:
-        """What the run's finished steps used and cost so far."""
+        """What the run's finished steps used and cost so far; not what the runs did that it started."""
         return self._execution.receipt
+
+    @property
+    def closing(self) -> bool:
+        """Whether the budget is used up, and the run draws on what was kept for its answer: time to come to an end.
+
+        Only where the budget says `on_exhausted="finish"`.
+        """
+        return self._execution.funding.closing
 
     async def retrieve(self, collection: str, query: str, *, k: int = 5) -> Passages:
         """The `k` best passages of a collection.
@@ -104,6 +117,45 @@ class RunContext:
         """
         result = await self._execution.call_tool(tool, tool.bind(*args, **kwargs), by_reference=False)
         return tool.result.validate_python(result.value)
+
+    async def child(
+        self, child: type[ReasoningWorkflow[InT, OutT]], value: InT, *, budget: Budget | None = None
+    ) -> OutT:
+        """Runs another workflow as a child; what it spends counts against this run's budget as well as its own.
+
+        Args:
+            budget: what it may spend, in place of what its definition says.
+
+        Raises:
+            OrchestratorError: what ended the child, `BudgetExceeded` among them.
+            temporalio.exceptions.ChildWorkflowError: it ended by anything else.
+        """
+        result = await self._execution.child(
+            child.signature.name,
+            value,
+            child.signature.returns,
+            queue=workflows_queue(child.orchestrator_app.name),
+            budget=budget,
+        )
+        return cast("OutT", result)
+
+    async def discard(self, *replies: Reply) -> None:
+        """Says that replies lost: what they cost stays on the bill, as waste."""
+        await self._execution.discard([reply.result for reply in replies])
+
+    def judge(self, correct: bool) -> None:
+        """Says whether the run's result is correct, so that reports can say what a correct one costs.
+
+        Called for you where `@app.workflow(check=...)` has a check.
+        """
+        self._execution.passed = correct
+
+    def bequest(self, *, child: str | None) -> Inheritance:
+        """What the run hands to a child of this workflow id, or, without one, to the run that goes on for it."""
+        execution = self._execution
+        if child is None:
+            return execution.inheritance(parent=execution.scope.parent)
+        return execution.inheritance(parent=execution.scope, budget=execution.budgets_of_children.pop(child, None))
 
     async def close(self, status: RunStatus, error: str | None = None) -> None:
         """Ends the run's bill. Called for you when the workflow ends."""

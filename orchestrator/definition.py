@@ -9,12 +9,10 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from functools import cached_property
-from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-from pydantic_core import PydanticSerializationError
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
 
@@ -22,96 +20,26 @@ from orchestrator.budget import Budget
 from orchestrator.context import RunContext
 from orchestrator.errors import (
     DefinitionError,
-    InvalidInput,
     OrchestratorError,
-    OutputNotSerializable,
-    OutputTooLarge,
 )
-from orchestrator.tool import ToolOwner, problem_of
+from orchestrator.signature import ReasoningWorkflow, Signature
+from orchestrator.tool import ToolOwner
 
-__all__ = ["ReasoningWorkflow", "Signature", "define"]
+__all__ = ["define"]
 
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
-
-MAX_RESULT = 1_900_000
-"""Bytes; Temporal refuses a payload of 2 MiB."""
-
-
-class Signature:
-    """What a workflow takes and returns."""
-
-    def __init__(self, name: str, takes: Any, returns: Any) -> None:
-        self.name = name
-        self.takes = takes
-        self.returns = returns
-
-    @cached_property
-    def input(self) -> TypeAdapter[Any]:
-        return TypeAdapter(self.takes)
-
-    @cached_property
-    def output(self) -> TypeAdapter[Any]:
-        return TypeAdapter(self.returns)
-
-    @property
-    def input_schema(self) -> dict[str, JsonValue]:
-        """JSON Schema of the input."""
-        return self.input.json_schema()
-
-    @property
-    def output_schema(self) -> dict[str, JsonValue]:
-        """JSON Schema of the result."""
-        return self.output.json_schema(mode="serialization")
-
-    def parse(self, value: JsonValue) -> Any:
-        """An input out of JSON.
-
-        Raises:
-            InvalidInput: it breaks the schema.
-        """
-        try:
-            return self.input.validate_python(value)
-        except ValidationError as error:
-            raise InvalidInput(f"workflow {self.name!r}", problem_of(error)) from error
-
-    def check_result(self, value: Any) -> None:
-        """Refuses a result that Temporal couldn't keep, which it would otherwise try to for ever.
-
-        Raises:
-            OutputNotSerializable: it isn't what the annotation says, or is no JSON.
-            OutputTooLarge: it is too large for a payload.
-        """
-        what = f"workflow {self.name!r}"
-        try:
-            size = len(self.output.dump_json(value, warnings="error"))
-        except PydanticSerializationError as error:
-            raise OutputNotSerializable(what, f"{type(value).__name__} ({error})") from error
-        if size > MAX_RESULT:
-            raise OutputTooLarge(what, size, MAX_RESULT)
-
-
-class ReasoningWorkflow(Generic[InT, OutT]):
-    """What `@app.workflow` puts in a function's place: a Temporal workflow definition."""
-
-    signature: ClassVar[Signature]
-    orchestrator_app: ClassVar[ToolOwner]
-    orchestrator_budget: ClassVar[Budget | None]
-    orchestrator_pool: ClassVar[str]
-    orchestrator_step_timeout: ClassVar[timedelta]
-
-    async def run(self, value: InT) -> OutT:
-        """Runs the workflow; started by Temporal."""
-        raise NotImplementedError
 
 
 def define(
     function: Callable[[RunContext, InT], Awaitable[OutT]],
     *,
     app: ToolOwner,
+    version: str,
     budget: Budget | None,
     pool: str,
     step_timeout: timedelta,
+    check: Callable[[Any, Any], bool] | None,
 ) -> type[ReasoningWorkflow[InT, OutT]]:
     """The workflow definition of a function.
 
@@ -123,8 +51,11 @@ def define(
 
     async def run(self: object, value: Any) -> Any:
         try:
-            result = await function(RunContext.current(), value)
+            context = RunContext.current()
+            result = await function(context, value)
             signature.check_result(result)
+            if check is not None:
+                context.judge(bool(check(value, result)))
         except (FailureError, OrchestratorError, workflow.ContinueAsNewError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -143,6 +74,7 @@ def define(
         "__doc__": function.__doc__,
         "signature": signature,
         "orchestrator_app": app,
+        "orchestrator_version": version,
         "orchestrator_budget": budget,
         "orchestrator_pool": pool,
         "orchestrator_step_timeout": step_timeout,

@@ -6,7 +6,11 @@ OrchestratorError
 ├── ConfigurationError     the operator: a setting, a port, a missing part of the installation
 ├── RequestError           the caller: what was asked for isn't there or doesn't fit
 │   ├── UnknownName        a workflow, tool, collection or run, with "did you mean"
+│   ├── RunHasEnded        what was asked for needs a run that still goes on
+│   ├── NoReceiptYet       the run has taken no paid step
 │   ├── InvalidInput       the input breaks the workflow's or tool's schema
+│   ├── InvalidPeriod      a report's period that can't be read, or is empty
+│   ├── PricesRefused      rows that a price book can't take
 │   └── IdempotencyConflict
 ├── RunError               the run itself: it ends the workflow, and retrying would end the same way
 │   ├── BudgetExceeded
@@ -16,10 +20,12 @@ OrchestratorError
 │   └── ToolFailed
 │       ├── ToolTimedOut
 │       └── ToolResultTooLarge
+├── DamagedLedger          the operator: rows of the ledger are not as the orchestrator writes them
 └── EngineError            the engine: `retryable` says whether another attempt may do better
     ├── EngineUnavailable
     ├── EngineOverloaded
     ├── EngineRejected
+    ├── EngineMisreported
     └── ModelMismatch
 ```
 
@@ -27,27 +33,33 @@ Each class composes its own message from typed attributes: what happened, with t
 `status` is the HTTP status, `exit_code` the command's, `retryable` what Temporal is told.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import ClassVar
 
 __all__ = [
     "BudgetExceeded",
     "ConfigurationError",
+    "DamagedLedger",
     "DefinitionError",
     "EngineError",
+    "EngineMisreported",
     "EngineOverloaded",
     "EngineRejected",
     "EngineUnavailable",
     "IdempotencyConflict",
     "InvalidInput",
+    "InvalidPeriod",
     "ModelMismatch",
+    "NoReceiptYet",
     "OrchestratorError",
     "OutputInvalid",
     "OutputNotSerializable",
     "OutputTooLarge",
+    "PricesRefused",
     "RequestError",
     "RunError",
+    "RunHasEnded",
     "ToolFailed",
     "ToolResultTooLarge",
     "ToolTimedOut",
@@ -116,12 +128,52 @@ class UnknownName(RequestError):
         super().__init__(f"no {kind} is called {name!r}: {did_you_mean(name, self.known)}")
 
 
+class NoReceiptYet(RequestError):
+    """The run is there, and nothing was charged to it."""
+
+    status = 404
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id!r} has taken no paid step yet: ask for its receipt once it has")
+
+
 class InvalidInput(RequestError):
     """An input breaks the schema that it must follow."""
 
     def __init__(self, what: str, problem: str) -> None:
         self.what, self.problem = what, problem
         super().__init__(f"the input of {what} is invalid: {problem}")
+
+
+class InvalidPeriod(RequestError):
+    """A moment of a report's period can't be read, or the period ends before it begins."""
+
+    def __init__(self, what: str, problem: str) -> None:
+        self.what, self.problem = what, problem
+        super().__init__(f"{what} {problem}")
+
+
+class PricesRefused(RequestError):
+    """Rows break the rules of a price book; none of them was written."""
+
+    SHOWN: ClassVar[int] = 5
+
+    def __init__(self, what: str, problems: Sequence[str]) -> None:
+        self.what, self.problems = what, list(problems)
+        shown = "; ".join(self.problems[: self.SHOWN])
+        more = len(self.problems) - self.SHOWN
+        super().__init__(f"{what}: {shown}{f'; and {more} more' if more > 0 else ''}. Nothing was written")
+
+
+class RunHasEnded(RequestError):
+    """What was asked for needs a run that still goes on."""
+
+    status = 409
+
+    def __init__(self, run_id: str, how: str) -> None:
+        self.run_id, self.how = run_id, how
+        super().__init__(f"run {run_id} has {how} already: start it again, with a larger budget if it ran out of one")
 
 
 class IdempotencyConflict(RequestError):
@@ -144,15 +196,28 @@ class RunError(OrchestratorError):
 
 
 class BudgetExceeded(RunError):
-    """The next step's upper bound doesn't fit what is left of the run's budget."""
+    """The next step's upper bound doesn't fit what is left of a budget: the run's, one above it, or its tenant's."""
 
     status = 402
 
-    def __init__(self, limit: str, *, allowed: str, spent: str, needed: str) -> None:
-        self.limit, self.allowed, self.spent, self.needed = limit, allowed, spent, needed
+    def __init__(
+        self,
+        limit: str,
+        *,
+        whose: str,
+        allowed: str,
+        spent: str,
+        needed: str,
+        account: str | None = None,
+        left_nano: int | None = None,
+        left_tokens: int | None = None,
+    ) -> None:
+        self.limit, self.whose, self.allowed, self.spent, self.needed = limit, whose, allowed, spent, needed
+        self.account = account
+        self.left_nano, self.left_tokens = left_nano, left_tokens
         super().__init__(
-            f"the run's budget of {allowed} ({limit}) has {spent} spent or reserved, "
-            f"and the next step may take {needed}: raise the budget, or lower max_tokens"
+            f"{whose} of {allowed} ({limit}) has {spent} spent or reserved, "
+            f"and the next step may take {needed}: raise it, or lower max_tokens"
         )
 
 
@@ -221,6 +286,17 @@ class ToolResultTooLarge(ToolFailed):
         self.size, self.limit = size, limit
 
 
+class DamagedLedger(OrchestratorError):
+    """Rows of the ledger can't be read: nothing of the orchestrator wrote them so."""
+
+    def __init__(self, run: str, problem: str) -> None:
+        self.run, self.problem = run, problem
+        super().__init__(
+            f"the ledger's rows of run {run!r} are not as the orchestrator writes them ({problem}): "
+            "compare the database with a backup"
+        )
+
+
 class EngineError(OrchestratorError):
     """The engine did not do what it was asked."""
 
@@ -233,8 +309,10 @@ class EngineUnavailable(EngineError):
     status = 503
     retryable = True
 
-    def __init__(self, url: str, problem: str) -> None:
+    def __init__(self, url: str, problem: str, *, reached: bool = False) -> None:
         self.url, self.problem = url, problem
+        self.reached = reached
+        """Whether the request may have reached it, so that it may have worked on it."""
         super().__init__(
             f"the engine at {url} can't be reached or broke off ({problem}): is it up? 'orchestrator doctor' checks it"
         )
@@ -259,6 +337,17 @@ class EngineRejected(EngineError):
     def __init__(self, url: str, code: int, problem: str) -> None:
         self.url, self.code, self.problem = url, code, problem
         super().__init__(f"the engine at {url} refused the request ({code}): {problem}")
+
+
+class EngineMisreported(EngineError):
+    """The engine answered with figures that can't be, or with something that can't be read."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url, self.problem = url, problem
+        super().__init__(
+            f"the engine at {url} said what can't be ({problem}), so its answer isn't trusted and its bill is an "
+            "estimate: check that it is an SGLang of a supported version"
+        )
 
 
 class ModelMismatch(EngineError):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, TimeoutType
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from orchestrator.errors import OrchestratorError
@@ -34,8 +34,8 @@ def as_failures() -> Generator[None]:
         ) from error
 
 
-def cause_of(error: ActivityError) -> BaseException:
-    """In a workflow: our own error again, as it was raised in the activity; else what Temporal knows."""
+def cause_of(error: ActivityError | ChildWorkflowError) -> BaseException:
+    """In a workflow: our own error again, as it was raised in the activity or child; else what Temporal knows."""
     cause = error.cause
     if isinstance(cause, ApplicationError) and (kind := _kinds().get(cause.type or "")) is not None:
         rebuilt = kind.__new__(kind)

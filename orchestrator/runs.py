@@ -12,11 +12,11 @@ from decimal import Decimal
 from typing import Any, cast
 
 import anyio
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from sqlalchemy import select
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
@@ -28,14 +28,28 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from orchestrator.app import Orchestrator
 from orchestrator.database import Database
-from orchestrator.definition import ReasoningWorkflow
-from orchestrator.errors import IdempotencyConflict, UnknownName
+from orchestrator.errors import IdempotencyConflict, InvalidInput, NoReceiptYet, RunHasEnded, UnknownName
 from orchestrator.execution import TENANT
-from orchestrator.ledger import BillLine, bill, run_record, runs_of
-from orchestrator.steps import CLOSE_RUN, RunStatus
+from orchestrator.funding import WAITING
+from orchestrator.ledger import (
+    BillLine,
+    By,
+    CostReport,
+    RunReceipt,
+    Timeframe,
+    bill,
+    cost_report,
+    run_receipt,
+    run_record,
+    runs_of,
+    verify,
+)
+from orchestrator.signature import ReasoningWorkflow
+from orchestrator.steps import CLOSE_RUN, DISCARD, TOP_UP, RunStatus, TopUp
+from orchestrator.tool import problem_of
 from orchestrator.usage import Receipt, Usd
 
-__all__ = ["Run", "RunEvent", "RunSummary", "Runs"]
+__all__ = ["Run", "RunEvent", "RunSummary", "Runs", "parsed_top_up"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +93,8 @@ class Run(BaseModel):
     status: RunStatus
     started_at: datetime
     closed_at: datetime | None
+    waiting: str | None = None
+    """What a paused run waits for."""
     result: JsonValue = None
     error: RunProblem | None = None
     receipt: Receipt
@@ -181,11 +197,11 @@ class Runs:
             UnknownName: the tenant has no such run.
         """
         handle, description = await self._describe(run_id, tenant)
-        status = _STATUS[description.status or WorkflowExecutionStatus.RUNNING]
+        status = _status(description)
         result, problem = None, None
         if status is RunStatus.COMPLETED:
             result = await handle.result()
-        elif status is not RunStatus.RUNNING:
+        elif status.has_ended:
             problem = await self._problem(handle, status)
         async with self._database.read() as connection:
             record = await run_record(connection, run_id)
@@ -197,11 +213,28 @@ class Runs:
             status=status,
             started_at=description.start_time,
             closed_at=description.close_time,
+            waiting=description.typed_search_attributes.get(WAITING),
             result=result,
             error=problem,
             receipt=sum((line.receipt for line in lines), Receipt()),
             bill=lines,
         )
+
+    async def receipt(self, run_id: str, *, tenant: str | None = None, verified: bool = False) -> RunReceipt:
+        """What a run was charged for, to the last attempt. The ledger keeps it when Temporal has forgotten the run.
+
+        Raises:
+            UnknownName: the tenant has no such run.
+            NoReceiptYet: it has taken no paid step.
+            DamagedLedger: the ledger's rows can't be read.
+        """
+        async with self._database.snapshot() as connection:
+            with suppress(UnknownName):
+                made = await run_receipt(connection, run_id, tenant=tenant)
+                verification = await verify(connection, made.execution) if verified else None
+                return made.model_copy(update={"verification": verification})
+        await self._describe(run_id, tenant)
+        raise NoReceiptYet(run_id)
 
     async def status(self, run_id: str, *, tenant: str | None = None) -> RunStatus:
         """How a run stands.
@@ -210,7 +243,7 @@ class Runs:
             UnknownName: the tenant has no such run.
         """
         _, description = await self._describe(run_id, tenant)
-        return _STATUS[description.status or WorkflowExecutionStatus.RUNNING]
+        return _status(description)
 
     async def latest(self, *, tenant: str, limit: int = 20) -> Sequence[RunSummary]:
         """The latest runs that Temporal still keeps, newest first.
@@ -224,7 +257,7 @@ class Runs:
             RunSummary(
                 run_id=run.id,
                 workflow=run.workflow_type,
-                status=_STATUS[run.status or WorkflowExecutionStatus.RUNNING],
+                status=_status(run),
                 started_at=run.start_time,
                 closed_at=run.close_time,
                 cost=records[run.id].cost if run.id in records else Decimal(0),
@@ -232,6 +265,18 @@ class Runs:
             )
             for run in listed
         ]
+
+    async def costs(
+        self, by: By, timeframe: Timeframe, *, tenant: str, workflow: str | None = None, book: str | None = None
+    ) -> CostReport:
+        """What a tenant's runs of a period cost, by the ledger's charges or by a price book.
+
+        Raises:
+            UnknownName: there is no such book.
+        """
+        return await cost_report(
+            self._database, by=by, timeframe=timeframe, tenant=tenant, workflow=workflow, book=book
+        )
 
     async def wait(self, run_id: str) -> Run:
         """A run once it has ended."""
@@ -252,6 +297,24 @@ class Runs:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended already
                 raise
+
+    async def top_up(self, run_id: str, amount: TopUp, *, tenant: str | None = None) -> None:
+        """Adds to a run's budget. One that waits for it goes on; where it has no such limit, the amount says nothing.
+
+        Raises:
+            UnknownName: the tenant has no such run.
+            RunHasEnded: it has ended.
+        """
+        handle, description = await self._describe(run_id, tenant)
+        status = _status(description)
+        if status.has_ended:
+            raise RunHasEnded(run_id, status)
+        try:
+            await handle.signal(TOP_UP, amount)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            raise RunHasEnded(run_id, "ended") from error
 
     async def events(self, run_id: str, *, after: int = 0, tenant: str | None = None) -> AsyncGenerator[RunEvent]:
         """What happens in a run, from an event on, until the run ends.
@@ -322,6 +385,25 @@ class Runs:
         return RunProblem(type=status, message=f"the run {status}")
 
 
+def _status(description: WorkflowExecution) -> RunStatus:
+    status = _STATUS[description.status or WorkflowExecutionStatus.RUNNING]
+    if status is RunStatus.RUNNING and description.typed_search_attributes.get(WAITING):
+        return RunStatus.PAUSED
+    return status
+
+
+def parsed_top_up(value: JsonValue) -> TopUp:
+    """A top-up out of JSON.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        return TopUp.model_validate(value)
+    except ValidationError as error:
+        raise InvalidInput("the top-up", problem_of(error)) from error
+
+
 class _HistoryReader:
     """Turns Temporal's history into events that a user knows."""
 
@@ -336,7 +418,7 @@ class _HistoryReader:
         if event.HasField("activity_task_scheduled_event_attributes"):
             name = event.activity_task_scheduled_event_attributes.activity_type.name
             self._names[event.event_id] = name
-            if name == CLOSE_RUN:
+            if name in (CLOSE_RUN, DISCARD, TOP_UP):
                 return None
             summary = await self._text(event.user_metadata.summary)
             return RunEvent(

@@ -24,6 +24,7 @@ from orchestrator.plugin import client_plugin
 from orchestrator.plugins import migrations, schema_version
 from orchestrator.runs import Runs
 from orchestrator.settings import Settings
+from orchestrator.telemetry import Books, Drift, Engines, Telemetry
 from orchestrator.worker import Role, running_workers
 
 __all__ = ["RunningStack", "Session", "running_session", "upgraded_database"]
@@ -93,27 +94,41 @@ async def running_session(
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(_logged(settings))
+        telemetry = stack.enter_context(Telemetry.open(settings.telemetry))
         database = await stack.enter_async_context(upgraded_database(settings))
         if (found := RunningStack.find(settings)) is not None:
             report("Stack", "ready", f"the one that process {found.pid} runs")
             strangers = [app for app in apps if app.name not in found.apps]
             await stack.enter_async_context(
-                running_workers(strangers, settings, address=found.temporal_address, roles=APP_ROLES)
+                running_workers(
+                    strangers, settings, address=found.temporal_address, roles=APP_ROLES, telemetry=telemetry
+                )
             )
-            yield Session(stack=found, runs=await _runs(found.temporal_address, database, apps), database=database)
+            runs = await _runs(found.temporal_address, database, apps, telemetry)
+            yield Session(stack=found, runs=runs, database=database)
             return
         local = await stack.enter_async_context(local_stack(settings, report))
+        facts = local.logs / "facts"
         report("Workers", "starting", ", ".join(app.name for app in apps))
         await stack.enter_async_context(
-            running_workers(apps, settings, address=local.temporal_address, engine_urls=local.engine_urls)
+            running_workers(
+                apps,
+                settings,
+                address=local.temporal_address,
+                engine_urls=local.engine_urls,
+                facts=facts if facts.is_dir() else None,
+                telemetry=telemetry,
+            )
         )
         report("Workers", "ready", ", ".join(app.name for app in apps))
-        runs = await _runs(local.temporal_address, database, apps)
+        runs = await _runs(local.temporal_address, database, apps, telemetry)
         url = None
         if api:
             report("API", "starting", "")
-            served = serving(create_api(runs, settings=settings), settings.api.host, settings.api.port)
-            url = await stack.enter_async_context(served)
+            engines = await stack.enter_async_context(Engines.open(settings.engine.pool, local.engine_urls))
+            sources = [Books(database), Drift(database), engines]
+            made = create_api(runs, settings=settings, telemetry=telemetry, sources=sources)
+            url = await stack.enter_async_context(serving(made, settings.api.host, settings.api.port))
             report("API", "ready", f"{url}/docs")
         running = _record(local, url, apps)
         stack.enter_context(running.noted(settings))
@@ -149,8 +164,8 @@ def _logged(settings: Settings) -> Generator[None]:
         handler.close()
 
 
-async def _runs(address: str, database: Database, apps: Sequence[Orchestrator]) -> Runs:
-    return Runs(await connect([client_plugin()], address=address), database, apps)
+async def _runs(address: str, database: Database, apps: Sequence[Orchestrator], telemetry: Telemetry) -> Runs:
+    return Runs(await connect([*telemetry.plugins, client_plugin()], address=address), database, apps)
 
 
 def _record(local: LocalStack, api_url: str | None, apps: Sequence[Orchestrator]) -> RunningStack:

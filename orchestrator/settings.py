@@ -25,7 +25,15 @@ from pydantic_settings import (
 from orchestrator.errors import ConfigurationError, did_you_mean
 from orchestrator.tool import problem_of
 
-__all__ = ["ApiSettings", "DatabaseSettings", "EngineSettings", "PriceSettings", "Settings", "TemporalSettings"]
+__all__ = [
+    "ApiSettings",
+    "DatabaseSettings",
+    "EngineSettings",
+    "PriceSettings",
+    "Settings",
+    "TelemetrySettings",
+    "TemporalSettings",
+]
 
 PREFIX = "ORCHESTRATOR_"
 
@@ -52,6 +60,10 @@ class EngineSettings(_Group):
     """Engine calls that one server runs at a time."""
     timeout: timedelta = timedelta(minutes=10)
     """Longest engine call."""
+    gpus: Annotated[int, Field(gt=0)] = 1
+    """GPUs of each server of the pool."""
+    facts: Path | None = None
+    """Folder where the engine's servers on this machine export their requests; the embedded server brings its own."""
     port: int | None = None
     """Of the embedded server; a free one by default."""
     environment: Path = Path(".venv-engine")
@@ -81,6 +93,22 @@ class ApiSettings(_Group):
     """8000 by default; `dev` and `demo` take the next free one where it is in use."""
 
 
+class TelemetrySettings(_Group):
+    """What others may watch. The API always shows its metrics, at `/metrics`."""
+
+    otlp_endpoint: HttpUrl | None = None
+    """OpenTelemetry collector that traces are sent to over HTTP (`http://127.0.0.1:4318`). Without, none are made."""
+    service_name: str = "orchestrator"
+    """In traces, where `OTEL_SERVICE_NAME` doesn't say otherwise."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Where `orchestrator worker` shows its metrics; 0 takes a free one. Without, it doesn't."""
+    temporal_metrics_port: Annotated[int, Field(gt=0, le=65535)] | None = None
+    """Where the process shows the metrics of Temporal's own SDK. Without, it doesn't."""
+    tenant_labels: bool = False
+    """Whether metrics name tenants: each tenant multiplies the number of series."""
+
+
 class Settings(BaseSettings):
     """All settings; frozen."""
 
@@ -102,6 +130,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     price: PriceSettings = PriceSettings()
     api: ApiSettings = ApiSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod
     def settings_customise_sources(

@@ -3,35 +3,42 @@
 Pure; imports nothing that does I/O. One payload in, one out, each small: transcripts and tool results go by reference.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from orchestrator.budget import Budget
+from orchestrator.budget import Allowance, Budget, OnExhausted
 from orchestrator.messages import BlobRef, Message, ToolCall
 from orchestrator.passages import Passage
-from orchestrator.usage import Receipt
+from orchestrator.usage import Receipt, Usd
 
 __all__ = [
     "CLOSE_RUN",
+    "DISCARD",
     "GENERATE",
     "LEDGER_QUEUE",
     "RETRIEVAL_QUEUE",
     "RETRIEVE",
+    "TOP_UP",
     "CallToolRequest",
     "CallToolResult",
     "CloseRunRequest",
+    "CloseRunResult",
+    "DiscardRequest",
     "FinishReason",
     "GenerateRequest",
     "GenerateResult",
+    "Inheritance",
     "RetrieveRequest",
     "RetrieveResult",
     "RunScope",
     "RunStatus",
     "Sampling",
     "ToolChoice",
+    "TopUp",
+    "TopUpRequest",
     "engine_queue",
     "tools_queue",
     "workflows_queue",
@@ -40,7 +47,9 @@ __all__ = [
 GENERATE = "generate"
 RETRIEVE = "retrieve"
 CLOSE_RUN = "close_run"
-"""Names of the activities; a tool's activity has the tool's own name."""
+DISCARD = "discard"
+TOP_UP = "top_up"
+"""Names of the activities; a tool's activity has the tool's own name. `top_up` is a run's signal as well."""
 
 RETRIEVAL_QUEUE = "retrieval"
 LEDGER_QUEUE = "ledger"
@@ -65,11 +74,18 @@ class RunStatus(StrEnum):
     """How a run stands, in the words of the REST API."""
 
     RUNNING = "running"
+    PAUSED = "paused"
+    """It runs, and waits for a top-up."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
     TERMINATED = "terminated"
     TIMED_OUT = "timed_out"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self not in (RunStatus.RUNNING, RunStatus.PAUSED)
 
 
 class _Payload(BaseModel):
@@ -81,10 +97,45 @@ class RunScope(_Payload):
 
     tenant: str
     workflow: str
-    root: str
+    version: str = "1"
+    run: str
     """The run's first execution id: stable over continue-as-new and resets."""
+    workflow_id: str
     started_at: datetime
     budget: Budget | None = None
+    parent: "RunScope | None" = None
+    """The run that started this one as a child."""
+
+    @property
+    def lineage(self) -> "tuple[RunScope, ...]":
+        """This run, the one that started it, and so on up to the outermost."""
+        return (self,) if self.parent is None else (self, *self.parent.lineage)
+
+    @property
+    def root(self) -> str:
+        """The outermost run."""
+        return self.lineage[-1].run
+
+    @property
+    def on_exhausted(self) -> OnExhausted:
+        """What this run does when a step fits no more: as its own budget says, else the nearest one above."""
+        for scope in self.lineage:
+            if scope.budget is not None:
+                return scope.budget.on_exhausted
+        return "fail"
+
+
+class Inheritance(_Payload):
+    """What a run hands to a child, or to the run that goes on in its place; travels in a header."""
+
+    parent: RunScope | None = None
+    budget: Budget | None = None
+    """What the child may spend, in place of what its definition says."""
+    tenant: str
+    receipt: Receipt | None = None
+    """What the run that goes on has paid so far."""
+    started_at: datetime | None = None
+    path: tuple[str, ...] = ()
 
 
 class Sampling(_Payload):
@@ -113,6 +164,8 @@ class GenerateRequest(_Payload):
     output_schema: dict[str, JsonValue] | None = None
     """JSON Schema that the reply must follow."""
     tool_choice: ToolChoice = "auto"
+    closing: bool = False
+    """Whether it may draw on what the budget keeps for the answer; `max_tokens` is then cut to what that holds."""
 
 
 class GenerateResult(_Payload):
@@ -124,6 +177,8 @@ class GenerateResult(_Payload):
     exact_prefix: bool
     """Whether the prompt continued the engine's own tokens; false where the chain had to be rendered anew."""
     server: str
+    step: str = ""
+    """The step's name in the ledger, by which it can be discarded later."""
     receipt: Receipt
 
 
@@ -160,3 +215,39 @@ class CloseRunRequest(_Payload):
     scope: RunScope
     status: RunStatus
     error: str | None = None
+    path: str = ""
+    passed: bool | None = None
+    """What the workflow's check of correctness said; `None` where it has none."""
+
+
+class CloseRunResult(_Payload):
+    """What a run and the runs that it started cost in the end."""
+
+    cost: Usd
+    tokens: int
+    seal: str | None
+    """Head of the hash chain over its charges."""
+
+
+class DiscardRequest(_Payload):
+    scope: RunScope
+    steps: tuple[str, ...]
+
+
+class TopUp(Allowance):
+    """What is added to a run's budget; the payload of the signal `top_up`."""
+
+    wall: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
+
+    @model_validator(mode="after")
+    def _adds_something(self) -> Self:
+        if all(amount is None for amount in (self.usd, self.tokens, self.gpu_seconds, self.calls, self.wall)):
+            raise ValueError("a top-up adds usd, tokens, gpu_seconds, calls or wall")
+        return self
+
+
+class TopUpRequest(_Payload):
+    scope: RunScope
+    key: str
+    """Names the top-up, so that one that is delivered twice counts once."""
+    amount: TopUp

@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from inspect import Parameter
 from typing import Annotated, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints
 
@@ -82,6 +83,7 @@ class Tool(Generic[P, R]):
         effect: Effect,
         timeout: timedelta,
         max_result: int,
+        price: Decimal | None = None,
         task_queue: str | None,
     ) -> None:
         self.function = function
@@ -90,6 +92,8 @@ class Tool(Generic[P, R]):
         self.timeout = timeout
         self.max_result = max_result
         """Bytes of JSON that a result may have."""
+        self.price = price
+        """US dollars for one attempt, whatever becomes of it; `None` where it costs nothing."""
         self.task_queue = task_queue
         """Where it runs, if not on the queue of the tools of the app that calls it."""
         what = f"tool {self.name!r}"
@@ -97,6 +101,12 @@ class Tool(Generic[P, R]):
             raise DefinitionError(what, problem="it isn't an async function", remedy="Write 'async def'.")
         if timeout <= timedelta(0):
             raise DefinitionError(what, problem="its timeout isn't positive", remedy="Give timeout=timedelta(...).")
+        if price is not None and not (price.is_finite() and price >= 0 and price == round(price, 9)):
+            raise DefinitionError(
+                what,
+                problem=f"its price {price} is no amount of US dollars",
+                remedy="Give a Decimal of 0 or more, with 9 decimals at most.",
+            )
         parameters = list(inspect.signature(function).parameters.values())
         if not parameters or parameters[0].kind not in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD):
             raise DefinitionError(
@@ -120,6 +130,11 @@ class Tool(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"Tool({self.name!r}, effect={self.effect!r}, timeout={self.timeout!r})"
+
+    @property
+    def price_nano(self) -> int:
+        """`price` in the ledger's unit."""
+        return 0 if self.price is None else int(self.price.scaleb(9))
 
     @property
     def attempts(self) -> int:

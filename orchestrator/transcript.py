@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.errors import DefinitionError, InvalidInput, OutputInvalid, ToolFailed, UnknownName
+from orchestrator.errors import BudgetExceeded, DefinitionError, InvalidInput, OutputInvalid, ToolFailed, UnknownName
 from orchestrator.execution import Execution
 from orchestrator.messages import Message, SystemMessage, ToolCall, ToolMessage, UserMessage
 from orchestrator.passages import Passage
@@ -29,6 +29,7 @@ class Reply:
     """What the model said, and what that step cost."""
 
     def __init__(self, result: GenerateResult) -> None:
+        self.result = result
         self.text: str = result.text
         self.tool_calls: Sequence[ToolCall] = result.tool_calls
         self.finish_reason: FinishReason = result.finish_reason
@@ -160,15 +161,27 @@ class Transcript:
                 return reply.text
             if reply is not None and (answer := _parsed(adapter, reply.text)) is not None:
                 return answer
-            self.say("Give this answer as JSON." if reply is not None else f"Now answer: {question}")
+            if reply is not None:
+                self.say("Give this answer as JSON.")
+            elif self._execution.funding.closing:
+                self.say(f"The budget is used up. Answer now, with what you have: {question}")
+            else:
+                self.say(f"Now answer: {question}")
         if output is str:
             return (await self._generate(sampling, tool_choice="none")).text
         return await self._structured(adapter, getattr(output, "__name__", str(output)), sampling, repairs)
 
     async def _use_tools(self, sampling: Sampling, tool_choice: ToolChoice, max_steps: int) -> Reply | None:
-        """Runs tools until a reply calls none; `None` if the steps are used up before."""
+        """Runs tools until a reply calls none; `None` if the steps, or the budget for more of them, are used up."""
         for _ in range(max_steps):
-            reply = await self._generate(sampling, tool_choice=tool_choice)
+            if self._execution.funding.closing:
+                return None
+            try:
+                reply = await self._generate(sampling, tool_choice=tool_choice, closes=False)
+            except BudgetExceeded:
+                if self._execution.funding.closing:
+                    return None
+                raise
             if not reply.tool_calls:
                 return reply
             self._said.extend(await asyncio.gather(*(self._run(call) for call in reply.tool_calls)))
@@ -207,7 +220,12 @@ class Transcript:
         raise OutputInvalid(name, attempts=repairs + 1, problem=problem, reply=reply.text)
 
     async def _generate(
-        self, sampling: Sampling, *, tool_choice: ToolChoice, output_schema: dict[str, Any] | None = None
+        self,
+        sampling: Sampling,
+        *,
+        tool_choice: ToolChoice,
+        output_schema: dict[str, Any] | None = None,
+        closes: bool = True,
     ) -> Reply:
         if not self._said:
             raise DefinitionError(
@@ -222,6 +240,7 @@ class Transcript:
             sampling=sampling,
             output_schema=output_schema,
             tool_choice=tool_choice,
+            closes=closes,
             summary=_summary(self._said[-1]),
         )
         self._ref, self._said = result.transcript, []

@@ -10,7 +10,7 @@ from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
-__all__ = ["Outcome", "Receipt", "Timings", "Usage", "Usd", "usd_from_nano"]
+__all__ = ["EngineMoments", "Outcome", "Receipt", "Timings", "Usage", "Usd", "usd_from_nano"]
 
 Tokens = Annotated[int, Field(ge=0)]
 Usd = Annotated[Decimal, PlainSerializer(lambda amount: f"{amount:f}", return_type=str, when_used="json")]
@@ -34,9 +34,13 @@ class Outcome(StrEnum):
 
     USED = "used"
     DISCARDED = "discarded"
+    """It succeeded, and the run threw its result away: a branch that lost."""
     RETRIED = "retried"
+    """It failed, or its result was lost, and another attempt followed."""
     CANCELLED = "cancelled"
     FAILED = "failed"
+    ABANDONED = "abandoned"
+    """Its worker died, and nobody took its place."""
 
     @property
     def is_waste(self) -> bool:
@@ -62,7 +66,7 @@ class Usage(BaseModel):
     def _subsets(self) -> Self:
         for part, whole in (("cached", "prompt"), ("reasoning", "output")):
             small, large = getattr(self, part), getattr(self, whole)
-            if small is not None and large is not None and small > large:
+            if small is not None and small > (large or 0):
                 raise ValueError(f"{part} tokens ({small}) exceed {whole} tokens ({large})")
         return self
 
@@ -108,6 +112,17 @@ class Timings(BaseModel):
         )
 
 
+class EngineMoments(BaseModel):
+    """When one engine call's stages began and ended: Unix time in microseconds, by the engine's own clock."""
+
+    model_config = ConfigDict(frozen=True)
+
+    entered: int | None = None
+    """The prefill began."""
+    prefilled: int | None = None
+    finished: int | None = None
+
+
 class Receipt(BaseModel):
     """What one step, or a whole run, used and cost; failed and retried attempts included."""
 
@@ -119,11 +134,13 @@ class Receipt(BaseModel):
     """US dollars, exact to the nano-dollar, waste included."""
     waste: Usd = Decimal(0)
     """The part of `cost` that bought nothing: retried, cancelled, discarded and failed attempts."""
+    gpu: timedelta | None = None
+    """GPU time; provisional until the engine's window is final, `None` where the engine gave no times."""
     attempts: int = 0
     """Attempts on the bill, of all steps together."""
     steps: int = 0
     estimated: bool = False
-    """True where a figure of some attempt is an estimate, since a worker died before it could say."""
+    """True where a figure of some attempt is an estimate, since the engine's own word of it is missing."""
 
     def __add__(self, other: "Receipt") -> "Receipt":
         return Receipt(
@@ -131,6 +148,7 @@ class Receipt(BaseModel):
             timings=self.timings + other.timings,
             cost=self.cost + other.cost,
             waste=self.waste + other.waste,
+            gpu=_sum(self.gpu, other.gpu),
             attempts=self.attempts + other.attempts,
             steps=self.steps + other.steps,
             estimated=self.estimated or other.estimated,

@@ -5,15 +5,17 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 from orchestrator.activities import (
-    CloseActivities,
     EngineActivities,
+    LedgerActivities,
     Meter,
     RetrievalActivities,
     ToolActivities,
@@ -22,13 +24,17 @@ from orchestrator.app import Orchestrator
 from orchestrator.connect import connect, ensure_search_attributes
 from orchestrator.database import Database
 from orchestrator.engine import ServerInfo, SGLang
+from orchestrator.engine.facts import EngineFacts
 from orchestrator.errors import EngineUnavailable
 from orchestrator.ledger import Ledger, PriceBook
 from orchestrator.passages import Retriever
 from orchestrator.plugin import client_plugin
 from orchestrator.plugins import open_retriever
+from orchestrator.reconciliation import Sampler, sampling
 from orchestrator.settings import Settings
 from orchestrator.steps import LEDGER_QUEUE, RETRIEVAL_QUEUE, engine_queue, tools_queue
+from orchestrator.sweeping import sweeping
+from orchestrator.telemetry import Telemetry
 from orchestrator.tool import Tool
 from orchestrator.transcripts import TranscriptStore
 
@@ -61,7 +67,9 @@ async def running_workers(
     *,
     address: str | None = None,
     engine_urls: Sequence[str] = (),
+    facts: Path | None = None,
     roles: Sequence[Role] = tuple(Role),
+    telemetry: Telemetry | None = None,
 ) -> AsyncGenerator[None]:
     """Runs the workers of the apps while the body runs; they finish or hand back what they are doing at its end.
 
@@ -69,7 +77,9 @@ async def running_workers(
         apps: whose workflows and tools.
         address: of Temporal, where it isn't the configured one.
         engine_urls: of SGLang servers, where they aren't the configured ones.
+        facts: folder in which the engines record their requests, where it isn't the configured one.
         roles: what to run here.
+        telemetry: what sees it.
 
     Raises:
         ConfigurationError: Temporal can't be reached.
@@ -81,7 +91,7 @@ async def running_workers(
         )
         client = await connect([], address=address)
         await ensure_search_attributes(client)
-        crew = _Crew(stack, settings, database, address)
+        crew = _Crew(stack, settings, database, address, Telemetry() if telemetry is None else telemetry)
         if Role.ENGINE in roles:
             for url in engine_urls or [str(url) for url in settings.engine.urls]:
                 await crew.hire_engine(url)
@@ -89,7 +99,8 @@ async def running_workers(
             for app in apps:
                 await crew.hire_workflows(app)
         if Role.LEDGER in roles:
-            await crew.hire(LEDGER_QUEUE, [CloseActivities(crew.ledger).close_run])
+            await crew.hire(LEDGER_QUEUE, LedgerActivities(crew.ledger, crew.telemetry.metrics).all)
+            await stack.enter_async_context(sweeping(client, database, _facts(facts or settings.engine.facts)))
         if Role.RETRIEVAL in roles or Role.TOOLS in roles:
             retriever = await stack.enter_async_context(open_retriever(settings, database))
             if Role.RETRIEVAL in roles:
@@ -99,16 +110,28 @@ async def running_workers(
         yield
 
 
+def _facts(folder: Path | None) -> EngineFacts | None:
+    return None if folder is None else EngineFacts(folder)
+
+
 class _Crew:
     """Workers that share a database; each has a client of its own, since Temporal refuses twins on one client."""
 
-    def __init__(self, stack: AsyncExitStack, settings: Settings, database: Database, address: str | None) -> None:
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        settings: Settings,
+        database: Database,
+        address: str | None,
+        telemetry: Telemetry,
+    ) -> None:
         self._stack = stack
         self._settings = settings
         self._address = address
         self._database = database
         self.ledger = Ledger(database)
-        self.meter = Meter(database, self.ledger)
+        self.telemetry = telemetry
+        self.meter = Meter(database, self.ledger, telemetry)
         self._transcripts = TranscriptStore(database)
 
     async def hire(self, queue: str, activities: Sequence[Callable[..., Any]], *, slots: int = 100) -> None:
@@ -130,7 +153,7 @@ class _Crew:
         """A worker for an app's workflows."""
         if not app.workflows:
             return
-        client = await connect([app.plugin()], address=self._address)
+        client = await connect([*self.telemetry.plugins, app.plugin()], address=self._address)
         worker = Worker(
             client,
             task_queue=app.task_queue,
@@ -156,10 +179,14 @@ class _Crew:
         activities = EngineActivities(
             engine=engine,
             info=await self._describe(engine),
+            pool=self._settings.engine.pool,
             transcripts=self._transcripts,
             prices=PriceBook(self._database, self._settings.price),
             meter=self.meter,
         )
+        http = await self._stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        sampler = Sampler(self._database, http, server=engine.url, pool=self._settings.engine.pool)
+        await self._stack.enter_async_context(sampling(sampler))
         queue = engine_queue(self._settings.engine.pool)
         await self.hire(queue, [activities.generate], slots=self._settings.engine.concurrency)
 
@@ -182,4 +209,4 @@ class _Crew:
         )
 
     async def _connect(self) -> Client:
-        return await connect([client_plugin()], address=self._address)
+        return await connect([*self.telemetry.plugins, client_plugin()], address=self._address)

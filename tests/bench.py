@@ -13,10 +13,11 @@ from temporalio.service import RPCError
 from orchestrator import Orchestrator
 from orchestrator.connect import connect
 from orchestrator.database import Database
-from orchestrator.database.tables import charges, runs
+from orchestrator.database.tables import accounts, charges, runs
 from orchestrator.plugin import client_plugin
 from orchestrator.runs import Run, Runs
 from orchestrator.settings import DatabaseSettings, Settings
+from orchestrator.telemetry import Telemetry
 from orchestrator.worker import Role, running_workers
 
 __all__ = ["Bench", "bench", "result_of"]
@@ -46,9 +47,10 @@ class Bench:
             return (await connection.execute(query)).all()
 
     async def totals(self) -> Sequence[Row[Any]]:
-        """All rows of runs."""
+        """All runs with their accounts."""
+        query = select(runs, accounts).join(accounts, accounts.c.id == runs.c.id).order_by(runs.c.started_at)
         async with self.database.read() as connection:
-            return (await connection.execute(select(runs))).all()
+            return (await connection.execute(query)).all()
 
 
 def result_of(run: Run) -> Any:
@@ -64,19 +66,26 @@ async def bench(
     database_url: str,
     engine: str | None,
     workers: bool = True,
+    telemetry: Telemetry | None = None,
 ) -> AsyncGenerator[Bench]:
     """Runs the workers here unless told otherwise; ends every run that the test left open."""
     settings = Settings(
         database=DatabaseSettings.model_validate({"url": database_url}),
     )
+    plugins = () if telemetry is None else telemetry.plugins
     roles = [role for role in Role if role is not Role.ENGINE or engine]
     async with Database.open(database_url) as database:
-        client = await connect([client_plugin()], address=temporal)
+        client = await connect([*plugins, client_plugin()], address=temporal)
         made = Bench(client=client, runs=Runs(client, database, apps), database=database, settings=settings)
         if not workers:
             roles = []
         async with running_workers(
-            apps, settings, address=temporal, engine_urls=[engine] if engine else [], roles=roles
+            apps,
+            settings,
+            address=temporal,
+            engine_urls=[engine] if engine else [],
+            roles=roles,
+            telemetry=telemetry,
         ):
             try:
                 yield made

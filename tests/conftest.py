@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 import orchestrator_migrations
 from orchestrator.database import Database
-from orchestrator.local import EngineServer, TemporalServer, prepare_model
+from orchestrator.local import EngineServer, RunningEngine, TemporalServer, prepare_model
 from orchestrator.settings import EngineSettings, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -93,13 +93,19 @@ async def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 
 
 @pytest.fixture(scope="session")
-async def sglang_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def sglang(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningEngine]:
     """The real SGLang on this machine's CPU, with SmolLM2-135M-Instruct; up in half a minute."""
     environment = ROOT / ".venv-engine"
     model = await prepare_model(Settings(state=ROOT / ".orchestrator", engine=EngineSettings(environment=environment)))
     log = tmp_path_factory.mktemp("sglang") / "sglang.log"
     async with EngineServer(environment=environment, model=model, log=log).start() as running:
-        yield running.url
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sglang_url(sglang: RunningEngine) -> str:
+    """URL of the real SGLang."""
+    return sglang.url
 
 
 async def _administer(server: str, statement: str) -> None:

@@ -1,33 +1,45 @@
 """The activity that thinks: builds the prompt, asks the engine, keeps the reply and settles the bill."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from temporalio import activity
 
-from orchestrator.activities.metering import Meter, heartbeats, request_id, this_attempt
+from orchestrator.activities.metering import Meter, PaidStep, heartbeats, request_id, step_name, this_attempt
 from orchestrator.engine import EngineRequest, Prompt, Prompts, ServerInfo, SGLang
 from orchestrator.engine.call import EngineCall
 from orchestrator.engine.sglang import Generation
-from orchestrator.errors import EngineRejected
+from orchestrator.errors import BudgetExceeded, EngineRejected
 from orchestrator.failures import as_failures
-from orchestrator.ledger import Bound, PriceBook, Replayed
+from orchestrator.ledger import Bound, Kind, Price, PriceBook, Replayed
 from orchestrator.messages import AssistantMessage, ToolCall, ToolSpec
-from orchestrator.steps import GENERATE, FinishReason, GenerateRequest, GenerateResult
+from orchestrator.steps import GENERATE, FinishReason, GenerateRequest, GenerateResult, Sampling
 from orchestrator.transcripts import TranscriptStore
 from orchestrator.usage import Outcome, Usage
 
 __all__ = ["EngineActivities"]
+
+LEAST_ANSWER = 8
+"""Tokens; below them a closing answer isn't worth its prompt."""
 
 
 class EngineActivities:
     """The activities of one engine server."""
 
     def __init__(
-        self, *, engine: SGLang, info: ServerInfo, transcripts: TranscriptStore, prices: PriceBook, meter: Meter
+        self,
+        *,
+        engine: SGLang,
+        info: ServerInfo,
+        pool: str,
+        transcripts: TranscriptStore,
+        prices: PriceBook,
+        meter: Meter,
     ) -> None:
         self._engine = engine
+        self._pool = pool
         self._info = info
         self._transcripts = transcripts
         self._prices = prices
@@ -41,36 +53,46 @@ class EngineActivities:
             return await self._generate(request)
 
     async def _generate(self, request: GenerateRequest) -> GenerateResult:
-        scope, sampling = request.scope, request.sampling
+        scope = request.scope
         prompt = await self._prompts.prepare(scope.tenant, request.transcript, request.append)
-        price = await self._prices.price(self._info.model)
-        most = Usage(prompt=len(prompt.ids), output=sampling.max_tokens)
+        price = await self._prices.price(self._info.model, self._pool)
         rid = request_id(this_attempt())
         schema = request.output_schema
         if request.tool_choice == "required":
             schema = tool_call_schema(prompt.tools)
-        call = EngineCall(
-            self._engine,
-            EngineRequest(rid=rid, ids=prompt.ids, sampling=sampling, output_schema=schema, cache_salt=scope.tenant),
-        )
-        async with self._meter.step(
-            scope,
+        what = Kind(
             kind=GENERATE,
             name=self._info.model,
-            bound=Bound(tokens=most.total, nano=price.cost(most)),
-            price=price,
-            rid=rid,
+            pool=self._pool,
             server=self._engine.url,
-            died=_last_heartbeat(len(prompt.ids)),
-        ) as step:
+            rid=rid,
+            sent_tokens=len(prompt.ids),
+        )
+        async with self._reserved(request, what, price) as (step, sampling):
+            call = EngineCall(
+                self._engine,
+                EngineRequest(
+                    rid=rid,
+                    ids=prompt.ids,
+                    sampling=sampling,
+                    output_schema=schema,
+                    cache_salt=scope.tenant,
+                    headers=step.seen.headers,
+                ),
+            )
             if step.replayed is not None:
                 return await self._again(step.replayed, scope.tenant)
             try:
                 async with heartbeats(lambda: call.generation.usage.model_dump(mode="json")):
                     generation = await call.run()
             finally:
-                step.usage, step.timings = call.generation.usage, call.generation.timings
+                made = call.generation
+                step.usage, step.timings, step.moments = made.usage, made.timings, made.moments
                 step.estimated = not call.confirmed
+                if step.estimated and step.usage.prompt is None:
+                    step.usage = step.usage.model_copy(update={"prompt": len(prompt.ids)})
+                step.seen.first_token = call.first_token
+                step.seen.attributes["gen_ai.request.max_tokens"] = sampling.max_tokens
             reply = await self._reply(request, prompt, generation)
             finish: FinishReason = "tool_calls" if reply.tool_calls else _finish(generation)
             async with self._meter.database.begin(writes_first=True) as connection:
@@ -80,11 +102,40 @@ class EngineActivities:
                     "finish_reason": finish,
                     "exact_prefix": prompt.exact,
                     "server": self._engine.url,
+                    "step": step_name(this_attempt()),
                 }
                 receipt = await step.settle(connection, Outcome.USED, kept)
         return GenerateResult.model_validate(
             {**kept, "text": reply.content, "tool_calls": reply.tool_calls, "receipt": receipt}
         )
+
+    @asynccontextmanager
+    async def _reserved(
+        self, request: GenerateRequest, what: Kind, price: Price
+    ) -> AsyncGenerator[tuple[PaidStep, Sampling]]:
+        """The step with its row; a closing one with `max_tokens` cut to what the budget still holds.
+
+        Raises:
+            BudgetExceeded: the run can't afford it.
+        """
+        sampling = request.sampling
+        prompt = what.sent_tokens or 0
+        async with AsyncExitStack() as stack:
+            while True:
+                most = Usage(prompt=prompt, output=sampling.max_tokens)
+                bound = Bound(tokens=most.total, nano=price.cost(most), calls=1)
+                reserved = self._meter.step(
+                    request.scope, what, bound=bound, price=price, died=_last_heartbeat(prompt), closing=request.closing
+                )
+                try:
+                    step = await stack.enter_async_context(reserved)
+                    break
+                except BudgetExceeded as refusal:
+                    affordable = _affordable(refusal, prompt, price) if request.closing else None
+                    if affordable is None or not LEAST_ANSWER <= affordable < sampling.max_tokens:
+                        raise
+                    sampling = sampling.model_copy(update={"max_tokens": affordable})
+            yield step, sampling
 
     async def _again(self, replayed: Replayed, tenant: str) -> GenerateResult:
         node = await self._transcripts.node(replayed.result["transcript"], tenant)
@@ -121,6 +172,17 @@ class EngineActivities:
             calls = (ToolCall(id="", name="", arguments=text),)  # the parser drops a call that it can't read
         named = tuple(call.model_copy(update={"id": f"{depth}.{number}"}) for number, call in enumerate(calls))
         return AssistantMessage(content=said, reasoning=reasoning, tool_calls=named)
+
+
+def _affordable(refusal: BudgetExceeded, prompt: int, price: Price) -> int | None:
+    """How many output tokens what is left would pay for; `None` where that isn't what is missing."""
+    rooms: list[int] = []
+    if refusal.left_tokens is not None:
+        rooms.append(refusal.left_tokens - prompt)
+    if refusal.left_nano is not None and price.output:
+        left = refusal.left_nano - price.cost(Usage(prompt=prompt)) - 1
+        rooms.append(left * 1_000_000 // price.output)
+    return min(rooms, default=None)
 
 
 def tool_call_schema(tools: Sequence[ToolSpec]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -13,13 +14,24 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from orchestrator.database import Database
-from orchestrator.errors import OrchestratorError
-from orchestrator.ledger import NOTHING, Attempt, Bound, Ledger, Price, Replayed, Reservation
-from orchestrator.ledger.prices import FREE
+from orchestrator.errors import BudgetExceeded, OrchestratorError
+from orchestrator.ledger import (
+    FREE,
+    NOTHING,
+    Attempt,
+    Bound,
+    Kind,
+    Ledger,
+    Price,
+    Replayed,
+    Reservation,
+    Settlement,
+)
 from orchestrator.steps import RunScope
-from orchestrator.usage import Outcome, Receipt, Timings, Usage
+from orchestrator.telemetry import SeenStep, Telemetry
+from orchestrator.usage import EngineMoments, Outcome, Receipt, Timings, Usage
 
-__all__ = ["Meter", "PaidStep", "heartbeats", "this_attempt"]
+__all__ = ["Meter", "PaidStep", "heartbeats", "request_id", "step_name", "this_attempt"]
 
 HEARTBEAT = timedelta(milliseconds=500)
 SETTLE_PATIENCE = timedelta(seconds=10)
@@ -38,8 +50,13 @@ def this_attempt() -> Attempt:
 
 def request_id(attempt: Attempt) -> str:
     """The engine's name for an attempt: 32 hex digits, the same whenever it is asked."""
-    words = "|".join(map(str, attempt.columns.values()))
+    words = f"{attempt.workflow_id}|{attempt.run_id}|{attempt.activity_id}|{attempt.attempt}"
     return hashlib.sha256(words.encode()).hexdigest()[:32]
+
+
+def step_name(attempt: Attempt) -> str:
+    """How a workflow names a step to the ledger: by the run's execution and the activity in it."""
+    return f"{attempt.run_id}:{attempt.activity_id}"
 
 
 @asynccontextmanager
@@ -64,11 +81,14 @@ async def heartbeats(details: Callable[[], Any] = lambda: None) -> AsyncGenerato
 class PaidStep:
     """One attempt with its open row. Set what is known as soon as it is: whatever happens, it goes on the bill."""
 
-    def __init__(self, meter: "Meter", reservation: Reservation | Replayed) -> None:
+    def __init__(self, meter: "Meter", reservation: Reservation | Replayed, seen: SeenStep) -> None:
         self._meter = meter
         self._reservation = reservation
+        self.seen = seen
         self.usage = Usage()
         self.timings = Timings()
+        self.moments = EngineMoments()
+        self.gpu_us: int | None = None
         self.estimated = False
         self.settled = False
 
@@ -82,50 +102,91 @@ class PaidStep:
     ) -> Receipt:
         """Closes the row within the caller's transaction; the receipt of the step, earlier attempts included."""
         assert isinstance(self._reservation, Reservation)
-        receipt = await self._meter.ledger.settle(
-            connection, self._reservation, outcome, self.usage, self.timings, result=result, estimated=self.estimated
+        settlement = Settlement(
+            outcome=outcome,
+            usage=self.usage,
+            timings=self.timings,
+            moments=self.moments,
+            gpu_us=self.gpu_us,
+            result=result,
+            estimated=self.estimated,
         )
+        receipt = await self._meter.ledger.settle(connection, self._reservation, settlement)
         self.settled = True
+        self.seen.settled(
+            outcome,
+            usage=self.usage,
+            timings=self.timings,
+            moments=self.moments,
+            estimated=self.estimated,
+            cost_nano=self._reservation.price.cost(self.usage, self.gpu_us),
+        )
         return receipt
 
 
 class Meter:
     """Opens and closes rows around the work of activities."""
 
-    def __init__(self, database: Database, ledger: Ledger) -> None:
+    def __init__(self, database: Database, ledger: Ledger, telemetry: Telemetry | None = None) -> None:
         self.database = database
         self.ledger = ledger
+        self._telemetry = Telemetry() if telemetry is None else telemetry
 
     @asynccontextmanager
     async def step(
         self,
         scope: RunScope,
+        what: Kind,
         *,
-        kind: str,
-        name: str,
         bound: Bound = NOTHING,
         price: Price = FREE,
-        rid: str | None = None,
-        server: str | None = None,
         died: Usage | None = None,
+        closing: bool = False,
+        call: int = 0,
     ) -> AsyncGenerator[PaidStep]:
         """Reserves; the body does the work and settles. If it raises instead, the row is settled by what it raised.
+
+        Args:
+            call: numbers the paid calls of one attempt.
 
         Raises:
             BudgetExceeded: the run can't afford the step.
         """
-        reservation = await self.ledger.reserve(
-            this_attempt(), scope, kind=kind, name=name, bound=bound, price=price, rid=rid, server=server, died=died
-        )
-        step = PaidStep(self, reservation)
         try:
+            reservation = await self.ledger.reserve(
+                replace(this_attempt(), call=call),
+                scope,
+                what,
+                bound=bound,
+                price=price,
+                died=died,
+                deadline=_deadline(),
+                closing=closing,
+            )
+        except BudgetExceeded as refusal:
+            self._telemetry.metrics.observe_refusal(scope, refusal.limit)
+            raise
+        seen = SeenStep(scope=scope, kind=what.kind, name=what.name, pool=what.pool, server=what.server, rid=what.rid)
+        step = PaidStep(self, reservation, seen)
+        if isinstance(reservation, Replayed):
             yield step
-        except BaseException as error:
-            if not step.settled and step.replayed is None:
+            return
+        with self._telemetry.step(seen):
+            try:
+                yield step
+            except BaseException as error:
                 with anyio.move_on_after(SETTLE_PATIENCE.total_seconds(), shield=True):
                     async with self.database.begin(writes_first=True) as connection:
-                        await step.settle(connection, outcome_of(error))
-            raise
+                        # What was settled in a transaction that came to nothing is to be settled again.
+                        if not step.settled or await self.ledger.is_open(connection, reservation.attempt):
+                            await step.settle(connection, outcome_of(error))
+                raise
+
+
+def _deadline() -> datetime | None:
+    info = activity.info()
+    timeout = info.start_to_close_timeout
+    return None if timeout is None else info.started_time + timeout
 
 
 def outcome_of(error: BaseException) -> Outcome:

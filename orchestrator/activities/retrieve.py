@@ -4,6 +4,7 @@ from temporalio import activity
 
 from orchestrator.activities.metering import Meter, heartbeats
 from orchestrator.failures import as_failures
+from orchestrator.ledger import Kind
 from orchestrator.passages import Retriever
 from orchestrator.steps import RETRIEVE, RetrieveRequest, RetrieveResult
 from orchestrator.usage import Outcome
@@ -22,9 +23,10 @@ class RetrievalActivities:
     async def retrieve(self, request: RetrieveRequest) -> RetrieveResult:
         """The best passages of a collection."""
         with as_failures():
-            async with self._meter.step(request.scope, kind=RETRIEVE, name=request.collection) as step:
+            async with self._meter.step(request.scope, Kind(kind=RETRIEVE, name=request.collection)) as step:
                 if step.replayed is not None:
                     return RetrieveResult.model_validate({**step.replayed.result, "receipt": step.replayed.receipt})
+                step.seen.attributes["gen_ai.retrieval.top_k"] = request.k
                 async with heartbeats():
                     found = await self._retriever.search(
                         request.scope.tenant, request.collection, request.query, k=request.k

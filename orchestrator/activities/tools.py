@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import PydanticSerializationError
 from temporalio import activity
 
-from orchestrator.activities.metering import Attempt, Meter, heartbeats, this_attempt
+from orchestrator.activities.metering import Meter, heartbeats, this_attempt
 from orchestrator.errors import (
     ConfigurationError,
     OrchestratorError,
@@ -16,6 +16,7 @@ from orchestrator.errors import (
     ToolResultTooLarge,
 )
 from orchestrator.failures import as_failures
+from orchestrator.ledger import FREE, Attempt, Bound, Kind, Price
 from orchestrator.passages import Retriever, SearchResult
 from orchestrator.steps import CallToolRequest, CallToolResult
 from orchestrator.tool import Tool
@@ -54,7 +55,9 @@ class ToolActivities:
 
     async def _call(self, tool: Tool[..., Any], request: CallToolRequest) -> CallToolResult:
         scope = request.scope
-        async with self._meter.step(scope, kind="tool", name=tool.name) as step:
+        price = Price(call=tool.price_nano, source="tool") if tool.price_nano else FREE
+        what, bound = Kind(kind="tool", name=tool.name), Bound(nano=tool.price_nano)
+        async with self._meter.step(scope, what, bound=bound, price=price) as step:
             if step.replayed is not None:
                 return CallToolResult.model_validate({**step.replayed.result, "receipt": step.replayed.receipt})
             arguments = tool.parse(request.arguments)

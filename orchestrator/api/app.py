@@ -1,5 +1,6 @@
 """The application: routes, problems and documentation put together."""
 
+from collections.abc import MutableMapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from importlib.metadata import version
@@ -8,12 +9,16 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
+from orchestrator.api.costs import router as costs
 from orchestrator.api.dependencies import Context, TheRuns
 from orchestrator.api.events import EventStream
+from orchestrator.api.metrics import router as metrics
 from orchestrator.api.problems import PROBLEM_JSON, NotReady, Problem, describe_problems, documented
+from orchestrator.api.receipts import router as receipts
 from orchestrator.api.routes import router
 from orchestrator.runs import Runs
 from orchestrator.settings import Settings
+from orchestrator.telemetry import Exposition, Source, Telemetry
 
 __all__ = ["create_api"]
 
@@ -23,6 +28,9 @@ Starts durable reasoning workflows, watches them, and says what they cost.
 Every error is a problem as of RFC 9457: `type` says which, and never changes.
 """
 
+UNWATCHED = frozenset({"/metrics", "/healthz", "/readyz"})
+"""Paths that machines ask for all the time; no request for them is traced."""
+
 health = APIRouter()
 
 
@@ -30,12 +38,22 @@ class Health(BaseModel):
     status: str
 
 
-def create_api(runs: Runs, *, settings: Settings, ping: timedelta = timedelta(seconds=15)) -> FastAPI:
+def create_api(
+    runs: Runs,
+    *,
+    settings: Settings,
+    ping: timedelta = timedelta(seconds=15),
+    telemetry: Telemetry | None = None,
+    sources: Sequence[Source] = (),
+) -> FastAPI:
     """The REST API of the apps behind `runs`; documented at `/docs`.
 
     Args:
         ping: how often a silent stream of events says that it lives.
+        telemetry: what the process counts, and whether it traces.
+        sources: what `/metrics` shows besides.
     """
+    telemetry = Telemetry() if telemetry is None else telemetry
     api = _Api(
         title="Reasoning orchestrator",
         version=version("reasoning-orchestrator"),
@@ -44,12 +62,27 @@ def create_api(runs: Runs, *, settings: Settings, ping: timedelta = timedelta(se
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,  # what generated clients call their methods
         responses={"default": {"model": Problem, "description": "Any other problem"}},
+        telemetry={
+            "tracing": telemetry.tracing,
+            "operation_spans": False,
+            "metrics": False,
+            "logs": False,
+            "exclude": _is_unwatched,
+        },
     )
-    api.state.context = Context(runs=runs, settings=settings, ping=ping)
+    exposition = Exposition(telemetry.metrics, sources)
+    api.state.context = Context(runs=runs, settings=settings, ping=ping, exposition=exposition)
     describe_problems(api)
     api.include_router(router)
+    api.include_router(receipts)
+    api.include_router(costs)
     api.include_router(health)
+    api.include_router(metrics)
     return api
+
+
+def _is_unwatched(scope: MutableMapping[str, Any]) -> bool:
+    return scope["path"] in UNWATCHED
 
 
 @health.get("/healthz", summary="Is the process up?")

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from orchestrator.api.problems import BodyTooLarge, MalformedBody, UnsupportedMediaType
 from orchestrator.runs import Runs
 from orchestrator.settings import Settings
+from orchestrator.telemetry import Exposition
 
 __all__ = ["Body", "Context", "Tenant", "TheRuns", "context"]
 
@@ -28,6 +29,7 @@ class Context:
     settings: Settings
     ping: timedelta
     """How often a silent stream says that it lives, so that no proxy cuts it."""
+    exposition: Exposition
 
 
 def context(request: Request) -> Context:

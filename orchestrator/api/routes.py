@@ -20,10 +20,10 @@ from orchestrator.api.problems import (
 )
 from orchestrator.api.shutdown import Shutdown
 from orchestrator.budget import Budget
-from orchestrator.definition import ReasoningWorkflow
-from orchestrator.errors import IdempotencyConflict, InvalidInput, UnknownName
-from orchestrator.runs import Run, RunEvent, RunSummary
-from orchestrator.steps import RunStatus
+from orchestrator.errors import IdempotencyConflict, InvalidInput, RunHasEnded, UnknownName
+from orchestrator.runs import Run, RunEvent, RunSummary, parsed_top_up
+from orchestrator.signature import ReasoningWorkflow
+from orchestrator.steps import RunStatus, TopUp
 
 __all__ = ["router"]
 
@@ -141,6 +141,27 @@ async def cancel_run(run_id: str, runs: TheRuns, tenant: Tenant) -> Response:
     return Response(status_code=202, headers={"Location": f"/v1/runs/{run_id}"})
 
 
+@router.post(
+    "/runs/{run_id}/top-up",
+    summary="Raise a run's budget",
+    status_code=202,
+    response_description="The run is told; one that waits for it goes on.",
+    response_class=Response,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "What is added to its limits.",
+            "content": {"application/json": {"schema": TopUp.model_json_schema()}},
+        }
+    },
+    responses=documented(MalformedBody, UnknownName, RunHasEnded, BodyTooLarge, UnsupportedMediaType, InvalidInput),
+)
+async def top_up_run(run_id: str, value: Body, runs: TheRuns, tenant: Tenant) -> Response:
+    """Adds to a run's budget, while it runs or waits. A limit that the run doesn't have stays away."""
+    await runs.top_up(run_id, parsed_top_up(value), tenant=tenant)
+    return Response(status_code=202, headers={"Location": f"/v1/runs/{run_id}"})
+
+
 @router.get(
     "/runs/{run_id}/events",
     summary="Watch a run",
@@ -173,7 +194,7 @@ async def watch_run(
         after = event_id(last_event_id)
     status = await runs.status(run_id, tenant=tenant)
     events = runs.events(run_id, after=after, tenant=tenant)
-    if status is not RunStatus.RUNNING:
+    if status.has_ended:
         # A browser reconnects after the end of any stream; only 204 stops it.
         first = await anext(events, None)
         if first is None:

@@ -20,8 +20,15 @@ _COMMANDS = {
     "serve": "orchestrator.cli.serving",
     "run": "orchestrator.cli.running",
     "runs": "orchestrator.cli.books",
-    "cost": "orchestrator.cli.books",
+    "cost": "orchestrator.cli.costs",
+    "limits": "orchestrator.cli.budgets",
+    "prices": "orchestrator.cli.prices",
+    "receipt": "orchestrator.cli.receipt",
+    "reconcile": "orchestrator.cli.reconcile",
+    "sweep": "orchestrator.cli.sweep",
+    "top-up": "orchestrator.cli.budgets",
     "db": "orchestrator.cli.installation",
+    "gpu": "orchestrator.cli.gpu",
     "doctor": "orchestrator.cli.installation",
     "config": "orchestrator.cli.installation",
 }
@@ -37,7 +44,7 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _COMMANDS:
-            return getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+            return getattr(import_module(_COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         from orchestrator.plugins import command_entry_points
 
         for point in command_entry_points():
@@ -49,7 +56,7 @@ class _LazyGroup(click.Group):
         """Lists the commands with their summaries, without importing them: that would take seconds."""
         from orchestrator.plugins import command_entry_points
 
-        places = {name: (module, name) for name, module in _COMMANDS.items()}
+        places = {name: (module, name.replace("-", "_")) for name, module in _COMMANDS.items()}
         places |= {point.name: (point.module, point.attr) for point in command_entry_points()}
         room = formatter.width - 6 - max(map(len, places))
         described = [click.Command(name, help=_docstring(*place)) for name, place in sorted(places.items())]

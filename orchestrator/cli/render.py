@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+from rich.tree import Tree
 
 from orchestrator.ledger import BillLine
 from orchestrator.runs import Run, RunEvent
@@ -70,11 +71,11 @@ def _figures(receipt: Receipt | None) -> str:
     return f", {prompt} → {tokens(used.output)} tokens, {dollars(receipt.cost)}"
 
 
-def show_in_full(table: Table) -> None:
-    """Prints a table on stdout as wide as it is: ids must be whole, and a terminal can wrap its lines."""
+def show_in_full(shown: Table | Tree) -> None:
+    """Prints a table or tree on stdout as wide as it is: ids must be whole, and a terminal can wrap its lines."""
     console = Console()
-    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
-    console.print(table)
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=1000), shown).maximum)
+    console.print(shown)
 
 
 def receipt_table(run: Run) -> Table:

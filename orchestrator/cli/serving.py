@@ -19,6 +19,7 @@ from orchestrator.plugins import load_app, require_schema
 from orchestrator.runs import Runs
 from orchestrator.session import RunningStack, running_session
 from orchestrator.settings import Settings
+from orchestrator.telemetry import Books, Drift, Telemetry
 
 __all__ = ["dev", "serve"]
 
@@ -69,9 +70,11 @@ def serve(settings: Settings, apps: tuple[str, ...]) -> None:
 
 async def _serve(apps: Sequence[Orchestrator], settings: Settings) -> None:
     async with AsyncExitStack() as stack:
+        telemetry = stack.enter_context(Telemetry.open(settings.telemetry))
         database = await stack.enter_async_context(Database.open(settings.database_url))
         await require_schema(database)
-        runs = Runs(await connect([client_plugin()]), database, apps)
-        api = create_api(runs, settings=settings)
+        runs = Runs(await connect([*telemetry.plugins, client_plugin()]), database, apps)
+        sources = [Books(database), Drift(database)]
+        api = create_api(runs, settings=settings, telemetry=telemetry, sources=sources)
         url = await stack.enter_async_context(serving(api, settings.api.host, settings.api.port))
         await until_terminated(saying=f"serving {url}/docs")

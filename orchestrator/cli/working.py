@@ -5,6 +5,7 @@ Imports neither the API nor the local stack: a worker that was killed should be 
 
 import logging
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import anyio
 import click
@@ -15,6 +16,7 @@ from orchestrator.database import Database
 from orchestrator.errors import ConfigurationError
 from orchestrator.plugins import load_app, require_schema
 from orchestrator.settings import Settings
+from orchestrator.telemetry import Books, Drift, Engines, Exposition, Source, Telemetry, serving_metrics
 from orchestrator.worker import Role, running_workers
 
 __all__ = ["worker"]
@@ -29,8 +31,13 @@ __all__ = ["worker"]
     type=click.Choice([role.value for role in Role]),
     help="What to run here; may be given again. By default all of it.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Where to show metrics to Prometheus; 0 takes a free port. By default as the settings say.",
+)
 @click.pass_obj
-def worker(settings: Settings, apps: tuple[str, ...], roles: tuple[str, ...]) -> None:
+def worker(settings: Settings, apps: tuple[str, ...], roles: tuple[str, ...], metrics_port: int | None) -> None:
     """Run the workers of APPS against the configured Temporal, engines and database."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     wanted = tuple(Role(role) for role in roles) or tuple(Role)
@@ -38,12 +45,25 @@ def worker(settings: Settings, apps: tuple[str, ...], roles: tuple[str, ...]) ->
         raise ConfigurationError(
             "this worker has no engine", remedy="Set ORCHESTRATOR_ENGINE__URLS, or leave the role 'engine' out."
         )
-    anyio.run(_worker, [load_app(app) for app in apps], settings, wanted)
+    port = settings.telemetry.metrics_port if metrics_port is None else metrics_port
+    anyio.run(_worker, [load_app(app) for app in apps], settings, wanted, port)
 
 
-async def _worker(apps: Sequence[Orchestrator], settings: Settings, roles: Sequence[Role]) -> None:
-    async with Database.open(settings.database_url) as database:
+async def _worker(
+    apps: Sequence[Orchestrator], settings: Settings, roles: Sequence[Role], metrics_port: int | None
+) -> None:
+    async with AsyncExitStack() as stack:
+        telemetry = stack.enter_context(Telemetry.open(settings.telemetry))
+        database = await stack.enter_async_context(Database.open(settings.database_url))
         await require_schema(database)
-    async with running_workers(apps, settings, roles=roles):
+        sources: list[Source] = [Books(database), Drift(database)] if Role.LEDGER in roles else []
+        if Role.ENGINE in roles:
+            urls = [str(url) for url in settings.engine.urls]
+            sources.append(await stack.enter_async_context(Engines.open(settings.engine.pool, urls)))
+        exposition = Exposition(telemetry.metrics, sources)
+        shown = serving_metrics(exposition, settings.telemetry.metrics_host, metrics_port)
+        url = await stack.enter_async_context(shown)
+        await stack.enter_async_context(running_workers(apps, settings, roles=roles, telemetry=telemetry))
         names = ", ".join(app.name for app in apps)
-        await until_terminated(saying=f"working for {names} as {', '.join(roles)}")
+        watched = f", watched at {url}" if url else ""
+        await until_terminated(saying=f"working for {names} as {', '.join(roles)}{watched}")

@@ -25,7 +25,7 @@ def now() -> datetime:
 
 
 class Database:
-    """A pool of connections. `begin()` is a writing transaction, `read()` a reading one."""
+    """A pool of connections. `begin()` is a writing transaction, `read()` and `snapshot()` are reading ones."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
@@ -82,6 +82,16 @@ class Database:
     async def read(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction that only reads."""
         async with self.engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[AsyncConnection]:
+        """A transaction that only reads, and in which all statements see the same moment; it holds up no writer."""
+        async with self.engine.connect() as connection:
+            if self.dialect == "sqlite":
+                await connection.exec_driver_sql("BEGIN")
+            else:
+                connection = await connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     def insert(self, table: Table) -> Any:

@@ -12,9 +12,11 @@ from datetime import timedelta
 from typing import Any, Literal, cast
 
 import httpx
+from pydantic import ValidationError
 
 from orchestrator.errors import (
     EngineError,
+    EngineMisreported,
     EngineOverloaded,
     EngineRejected,
     EngineUnavailable,
@@ -22,11 +24,16 @@ from orchestrator.errors import (
 )
 from orchestrator.messages import ToolCall, ToolSpec
 from orchestrator.steps import Sampling
-from orchestrator.usage import Timings, Usage
+from orchestrator.usage import EngineMoments, Timings, Usage
 
-__all__ = ["EngineRequest", "Generation", "SGLang", "ServerInfo", "refusal"]
+__all__ = ["EngineRequest", "Generation", "SGLang", "ServerInfo", "moments_of", "refusal"]
 
 RETRYABLE_CODES = frozenset({408, 409, 429})
+
+MOST_TOKENS = 10**9
+"""Of one request; no model takes or makes more, and what costs more than 64 bits can hold stays out of the ledger."""
+
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def refusal(url: str, code: int, problem: str, retry_after: float | None = None) -> EngineError:
@@ -57,6 +64,8 @@ class EngineRequest:
     output_schema: Mapping[str, Any] | None = None
     cache_salt: str | None = None
     """Keeps one tenant's prefixes from another's."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The trace that the request belongs to."""
 
 
 @dataclass(kw_only=True)
@@ -67,11 +76,16 @@ class Generation:
     text: str = ""
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
+    moments: EngineMoments = field(default_factory=EngineMoments)
     finish: Literal["stop", "length", "abort"] | None = None
     """`None` until the last chunk."""
 
     def feed(self, chunk: Mapping[str, Any]) -> None:
-        """Takes in one more chunk, whether the server sends whole outputs or only what is new."""
+        """Takes in one more chunk, whether the server sends whole outputs or only what is new.
+
+        Raises:
+            ValueError: its figures can't be.
+        """
         meta: Mapping[str, Any] = chunk["meta_info"]
         sent: Sequence[int] = chunk.get("output_ids") or ()
         made = int(meta.get("completion_tokens") or len(self.ids))
@@ -86,13 +100,17 @@ class Generation:
         else:  # an abort in a stream of what is new has the whole text again
             self.text = text or self.text
         known = self.usage
-        self.usage = Usage(
+        usage = Usage(
             prompt=meta.get("prompt_tokens", known.prompt),
             cached=meta.get("cached_tokens", known.cached),
             output=made,
             reasoning=meta.get("reasoning_tokens", known.reasoning),
         )
+        if max(usage.prompt or 0, made) > MOST_TOKENS:
+            raise ValueError(f"{usage.prompt or 0:,} prompt and {made:,} output tokens")
+        self.usage = usage
         self.timings = _timings(meta, self.timings)
+        self.moments = moments_of(meta, self.moments)
         finish: Mapping[str, Any] = meta.get("finish_reason") or {}
         self.finish = finish.get("type")
 
@@ -101,10 +119,25 @@ def _timings(meta: Mapping[str, Any], known: Timings) -> Timings:
     queue, entry = meta.get("queue_time"), meta.get("forward_entry_time")
     prefilled, finished = meta.get("prefill_finished_time"), meta.get("request_finished_ts")
     return Timings(
-        queue=known.queue if queue is None else timedelta(seconds=queue),
+        queue=known.queue if queue is None else timedelta(seconds=max(0.0, queue)),
         prefill=known.prefill if not (entry and prefilled) else timedelta(seconds=max(0.0, prefilled - entry)),
         decode=known.decode if not (prefilled and finished) else timedelta(seconds=max(0.0, finished - prefilled)),
     )
+
+
+def moments_of(meta: Mapping[str, Any], known: EngineMoments = EngineMoments()) -> EngineMoments:  # noqa: B008
+    """When a request's stages began and ended, out of its `meta_info`; what it doesn't say stays as it was known."""
+    entered, prefilled = meta.get("forward_entry_time"), meta.get("prefill_finished_time")
+    finished = meta.get("request_finished_ts")
+    return EngineMoments(
+        entered=_us(entered) or known.entered,
+        prefilled=_us(prefilled) or known.prefilled,
+        finished=_us(finished) or known.finished,
+    )
+
+
+def _us(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1_000_000)
 
 
 class SGLang:
@@ -158,7 +191,7 @@ class SGLang:
         """The answer as it grows; the last value has a `finish`.
 
         Raises:
-            EngineError: refused, overloaded or unreachable; or the stream broke off.
+            EngineError: refused, overloaded or unreachable; or the stream broke off, or said what can't be.
         """
         sampling: dict[str, Any] = {
             "max_new_tokens": request.sampling.max_tokens,
@@ -181,21 +214,25 @@ class SGLang:
             body["cache_salt"] = request.cache_salt
         generation = Generation()
         try:
-            async with self._http.stream("POST", "/generate", json=body) as response:
+            async with self._http.stream("POST", "/generate", json=body, headers=request.headers) as response:
                 if response.is_error:
                     await response.aread()
                     raise self._refusal(response)
                 async for line in response.aiter_lines():
                     if not line.startswith("data: {"):
                         continue
-                    chunk = json.loads(line.removeprefix("data: "))
-                    self._check(chunk)
-                    generation.feed(chunk)
+                    try:
+                        chunk = json.loads(line.removeprefix("data: "))
+                        self._check(chunk)
+                        generation.feed(chunk)
+                    except (AttributeError, KeyError, TypeError, ValueError) as error:
+                        raise EngineMisreported(self.url, _problem(error)) from error
                     yield generation
         except httpx.TransportError as error:
-            raise EngineUnavailable(self.url, _words(error)) from error
+            reached = not isinstance(error, NOT_SENT)
+            raise EngineUnavailable(self.url, _words(error), reached=reached) from error
         if generation.finish is None:
-            raise EngineUnavailable(self.url, "the stream ended in mid-answer")
+            raise EngineUnavailable(self.url, "the stream ended in mid-answer", reached=True)
 
     def _check(self, chunk: Mapping[str, Any]) -> None:
         """Raises what a stream that was accepted says afterwards: a refusal, or a full queue."""
@@ -252,6 +289,12 @@ class SGLang:
 
 def _function(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", "function": tool.model_dump(mode="json")}
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
+    return f"a chunk without {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _words(error: httpx.TransportError) -> str:

@@ -1,44 +1,55 @@
-"""What tokens cost: effective-dated rows of the price book, else the pool's price in the settings."""
+"""What a call costs: effective-dated rows of the price book, else the pool's price in the settings."""
 
 from dataclasses import dataclass
 from decimal import Decimal
 
 from cachetools import TTLCache
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from orchestrator.database import Database, now
 from orchestrator.database.tables import prices
 from orchestrator.settings import PriceSettings
 from orchestrator.usage import Usage
 
-__all__ = ["FREE", "Price", "PriceBook"]
+__all__ = ["DEFAULT_BOOK", "FREE", "Price", "PriceBook"]
+
+DEFAULT_BOOK = "default"
+"""The book that runs are charged by."""
 
 MILLION = 1_000_000
+HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """Nano-dollars for a million tokens, and where the figures come from."""
+    """Unit prices, and where they come from. With a GPU price, tokens have none of their own."""
 
-    input: int
-    cached: int
-    output: int
+    input: int = 0
+    """Nano-dollars for a million uncached prompt tokens."""
+    cached: int = 0
+    output: int = 0
+    gpu: int = 0
+    """Nano-dollars for a GPU-hour."""
+    call: int = 0
+    """Nano-dollars for an attempt, whatever becomes of it: of a tool that costs money by the call."""
     source: str
 
-    def cost(self, usage: Usage) -> int:
-        """Nano-dollars, rounded half up; unknown tokens cost nothing here, so an estimate must fill them in first."""
+    def cost(self, usage: Usage, gpu_us: int | None = None) -> int:
+        """Nano-dollars, rounded half up; what is unknown costs nothing here, so an estimate must fill it in first."""
+        if self.gpu:
+            return self.call + ((gpu_us or 0) * self.gpu + HOUR_US // 2) // HOUR_US
         cached = min(usage.cached or 0, usage.prompt or 0)
         uncached = (usage.prompt or 0) - cached
         total = uncached * self.input + cached * self.cached + (usage.output or 0) * self.output
-        return (total + MILLION // 2) // MILLION
+        return self.call + (total + MILLION // 2) // MILLION
 
 
-FREE = Price(input=0, cached=0, output=0, source="free")
-"""Of steps that take no tokens."""
+FREE = Price(source="free")
+"""Of steps that take no engine."""
 
 
 class PriceBook:
-    """Prices by model. A change of the book is seen within half a minute."""
+    """Prices by model and pool. A change of the book is seen within half a minute."""
 
     def __init__(self, database: Database, default: PriceSettings) -> None:
         self._database = database
@@ -48,27 +59,37 @@ class PriceBook:
             output=_nano(default.output),
             source="settings",
         )
-        self._fresh = TTLCache[str, Price](maxsize=1000, ttl=30)
+        self._fresh = TTLCache[tuple[str, str], Price](maxsize=1000, ttl=30)
 
-    async def price(self, model: str) -> Price:
-        """The price of a model, now."""
-        if (known := self._fresh.get(model)) is not None:
+    async def price(self, model: str, pool: str) -> Price:
+        """The price of a model in a pool, now: of the row that names both, else the model, else the pool."""
+        if (known := self._fresh.get((model, pool))) is not None:
             return known
-        self._fresh[model] = price = await self._look_up(model)
+        self._fresh[model, pool] = price = await self._look_up(model, pool)
         return price
 
-    async def _look_up(self, model: str) -> Price:
+    async def _look_up(self, model: str, pool: str) -> Price:
+        present = now()
         query = (
             select(prices)
-            .where(prices.c.model == model, prices.c.valid_from <= now())
-            .order_by(prices.c.valid_from.desc())
+            .where(
+                prices.c.book == DEFAULT_BOOK,
+                prices.c.model.in_((model, "*")),
+                prices.c.pool.in_((pool, "*")),
+                prices.c.valid_from <= present,
+                or_(prices.c.valid_until.is_(None), prices.c.valid_until > present),
+            )
+            .order_by((prices.c.model == "*"), (prices.c.pool == "*"), prices.c.valid_from.desc())
             .limit(1)
         )
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             return self._default
-        return Price(input=row.input_price, cached=row.cached_price, output=row.output_price, source=f"prices:{row.id}")
+        source = f"prices:{row.id}"
+        if row.gpu_price is not None:
+            return Price(gpu=row.gpu_price, source=source)
+        return Price(input=row.input_price, cached=row.cached_price, output=row.output_price, source=source)
 
 
 def _nano(usd: Decimal) -> int:

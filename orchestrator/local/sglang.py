@@ -4,6 +4,7 @@ SGLang has an environment of its own (`make engine`), since its pinned requireme
 is in `sglang_cpu/`.
 """
 
+import json
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from orchestrator.engine.records import recording_flags, scheduler_logging
 from orchestrator.errors import ConfigurationError
 from orchestrator.local.locks import holding
 from orchestrator.local.ports import LOOPBACK, free_ports, require_free
@@ -80,12 +82,16 @@ ENVIRONMENT = {
     # two cores, decoding fell from 13 tokens a second to 1.
     "OMP_WAIT_POLICY": "passive",
     "GOMP_SPINCOUNT": "0",
+    # The request log is on for its level alone; no request takes eleven days.
+    "SGLANG_LOG_REQUEST_EXCEEDED_MS": "1000000000",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningEngine:
     url: str
+    facts: Path
+    """Where it records its requests, for `orchestrator.engine.facts`."""
     part: Part
 
 
@@ -106,6 +112,8 @@ class EngineServer:
     """Beyond them a request is refused with 503."""
     tool_call_parser: str = "qwen25"
     reasoning_parser: str | None = None
+    facts: Path | None = None
+    """Folder in which it records its requests; by default `facts` beside the log."""
 
     @asynccontextmanager
     async def start(self) -> AsyncGenerator[RunningEngine]:
@@ -118,21 +126,25 @@ class EngineServer:
         python = engine_python(self.environment)
         port = free_ports(1)[0] if self.port is None else require_free(self.port, "ORCHESTRATOR_ENGINE__PORT")
         url = f"http://{LOOPBACK}:{port}"
+        facts = (self.facts or self.log.with_name("facts")).absolute()
+        facts.mkdir(parents=True, exist_ok=True)
         # SGLang leaves its sockets in the temporary folder. Not below `state`: a socket's path has at most 107 letters.
         with tempfile.TemporaryDirectory(prefix="sglang-", ignore_cleanup_errors=True) as scratch:
+            logging = Path(scratch) / "logging.json"
+            logging.write_text(json.dumps(scheduler_logging(facts, port)))
             async with (
                 supervised(
                     PART,
-                    [python, PROGRAMS / "launch.py", *self._flags(port)],
+                    [python, PROGRAMS / "launch.py", *self._flags(port), *recording_flags(facts)],
                     log=self.log,
-                    environment={"TMPDIR": scratch, **ENVIRONMENT},
+                    environment={"TMPDIR": scratch, "SGLANG_LOGGING_CONFIG_PATH": str(logging), **ENVIRONMENT},
                     # Asked gently, it takes five seconds to see that it has nothing to drain.
                     grace=timedelta(0),
                 ) as part,
                 httpx.AsyncClient(base_url=url, trust_env=False) as client,
             ):
                 await part.until(lambda: _is_healthy(client), within=START_UP, every=timedelta(seconds=0.5))
-                yield RunningEngine(url=url, part=part)
+                yield RunningEngine(url=url, facts=facts, part=part)
 
     def _flags(self, port: int) -> list[str]:
         flags = [

@@ -13,6 +13,7 @@ async def test_it_calls_the_calculator():
 ```
 """
 
+from orchestrator.testing.chaos import Chaos
 from orchestrator.testing.engine import ScriptedEngine, scripted_engine
 from orchestrator.testing.replies import Break, CallTool, Fail, Hang, Reply, Say, Script, replies_from_json
 from orchestrator.testing.requests import Finish, RequestRecord, ScriptedRequest, Served
@@ -20,6 +21,7 @@ from orchestrator.testing.requests import Finish, RequestRecord, ScriptedRequest
 __all__ = [
     "Break",
     "CallTool",
+    "Chaos",
     "Fail",
     "Finish",
     "Hang",

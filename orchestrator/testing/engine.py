@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from starlette.types import ASGIApp, Scope
 from uvicorn import Config
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from orchestrator.errors import DefinitionError
+from orchestrator.testing.recording import Recorder
 from orchestrator.testing.replies import Script
 from orchestrator.testing.requests import RequestRecord, Served
 from orchestrator.testing.scheduler import Scheduler
@@ -94,6 +96,8 @@ async def scripted_engine(
     tool_call_parser: str | None = "qwen25",
     reasoning_parser: str | None = None,
     port: int = 0,
+    facts: Path | None = None,
+    facts_of_disconnected: bool = True,
 ) -> AsyncGenerator[ScriptedEngine]:
     """Serve `script` on 127.0.0.1, at a free port by default, until the block ends.
 
@@ -102,11 +106,19 @@ async def scripted_engine(
         ...  # anything that speaks to an SGLang server, pointed at engine.url
         assert engine.requests[0].finish == "stop"
     ```
+
+    Args:
+        facts: folder in which it records the requests that are over, as SGLang's servers do
+            (`orchestrator.engine.facts` reads it); by default it doesn't.
+        facts_of_disconnected: whether those are recorded whose client went away, as by a server with
+            `--enable-request-time-stats-logging`. Without that flag, SGLang doesn't.
     """
     listener = _Listener()
     scheduler = Scheduler(script, context_length=context_length, reasoning_parser=reasoning_parser, cut=listener.cut)
     endpoints = Endpoints(scheduler, model=model, tool_call_parser=tool_call_parser)
     async with listener.listening(endpoints.app(), port) as bound:
+        if facts is not None:
+            scheduler.recorder = Recorder(facts, port=bound, of_disconnected=facts_of_disconnected)
         yield ScriptedEngine(scheduler, url=f"http://127.0.0.1:{bound}", model=model)
 
 

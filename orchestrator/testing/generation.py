@@ -3,7 +3,7 @@
 Plays one reply over one connection. Times are seconds since the epoch, as on SGLang's wire.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from time import time
 from typing import Protocol
@@ -57,6 +57,10 @@ class Floor(Protocol):
         """The request is over."""
         ...
 
+    def answered(self, request: ScriptedRequest, meta: Mapping[str, JsonValue]) -> None:
+        """The client is given the last answer, with this `meta_info`."""
+        ...
+
     async def hold(self) -> None:
         """Wait until the test releases the request."""
         ...
@@ -79,11 +83,11 @@ class Generation:
         self.abort_sent = False
         self.began: float | None = None
         """When the prompt was computed; None in the queue."""
+        self.first_token: float | None = None
+        self.ended: float | None = None
+        self.arrived = time()
         self._floor = floor
         self._params = params
-        self._arrived = time()
-        self._first_token: float | None = None
-        self._finished: float | None = None
         self._first_sent: float | None = None
         self._computed = request.prompt_tokens
         self._playing = anyio.CancelScope()
@@ -102,12 +106,13 @@ class Generation:
     def record(self) -> RequestRecord:
         return RequestRecord(
             request=self.request,
+            prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached,
             output_ids=self.output_ids,
             finish=self.finish,
             error=self.error,
-            started=datetime.fromtimestamp(self._arrived, UTC),
-            finished=None if self._finished is None else datetime.fromtimestamp(self._finished, UTC),
+            started=datetime.fromtimestamp(self.arrived, UTC),
+            finished=None if self.ended is None else datetime.fromtimestamp(self.ended, UTC),
         )
 
     def stop(self, by: Finish) -> None:
@@ -124,7 +129,7 @@ class Generation:
     def refuse_grammar(self, message: str) -> Response:
         """End it as SGLang ends a request whose grammar doesn't compile: after one token, from a prompt of one."""
         self.plan = plan_of("!", wire.SamplingParams(max_new_tokens=1))
-        self.began = self._first_token = time()
+        self.began = self.first_token = time()
         self._computed = self.made = 1
         self._end("error", message)
         if not self.request.stream:
@@ -219,8 +224,8 @@ class Generation:
 
     def _make(self, count: int) -> None:
         self.made = count
-        if self._first_token is None:
-            self._first_token = time()
+        if self.first_token is None:
+            self.first_token = time()
 
     def _fail(self, reply: Fail) -> Response:
         self._end("error", reply.message)
@@ -261,8 +266,8 @@ class Generation:
             "prompt_tokens": self._computed,
             **_CONSTANT,
             "forward_entry_time": self.began,
-            "prefill_finished_time": self._first_token or now,
-            "queue_time": (self.began or now) - self._arrived,
+            "prefill_finished_time": self.first_token or now,
+            "queue_time": (self.began or now) - self.arrived,
             "reasoning_tokens": plan.reasoning_in(made),
             "completion_tokens": made,
             "cached_tokens": self.cached,
@@ -271,19 +276,20 @@ class Generation:
         }
         if finish is not None:
             meta |= self._last_times(now)
+            self._floor.answered(self.request, meta)
         elif self._first_sent is None:
             self._first_sent = meta["response_sent_to_client_ts"] = now
         text = plan.text[: plan.ends[made]] if aborted else plan.final_text
         return {"text": text, "output_ids": list(plan.ids[:made]), "meta_info": meta}
 
     def _last_times(self, now: float) -> dict[str, JsonValue]:
-        first, finished = self._first_token or now, self._finished or now
+        first, finished = self.first_token or now, self.ended or now
         times: dict[str, JsonValue] = {
             "weight_versions": [{"version": "default", "start": 0, "end": self.made}],
-            "e2e_latency": finished - self._arrived,
-            "request_received_ts": self._arrived,
-            "first_token_latency": first - self._arrived,
-            "api_server_dispatch_finish_ts": self._arrived,
+            "e2e_latency": finished - self.arrived,
+            "request_received_ts": self.arrived,
+            "first_token_latency": first - self.arrived,
+            "api_server_dispatch_finish_ts": self.arrived,
             "request_finished_ts": finished,
             "response_sent_to_client_ts": self._first_sent or now,
         }
@@ -298,14 +304,15 @@ class Generation:
             "id": self.request.rid,
             "finish_reason": finish,
             "weight_version": "default",
-            "e2e_latency": now - self._arrived,
+            "e2e_latency": now - self.arrived,
             "completion_tokens": 0,
             "response_sent_to_client_ts": now,
         }
+        self._floor.answered(self.request, meta)
         return {"text": "", "output_ids": [], "meta_info": meta}
 
     def _end(self, finish: Finish, error: str | None = None) -> None:
-        self.finish, self.error, self._finished = finish, error, time()
+        self.finish, self.error, self.ended = finish, error, time()
         self._floor.settle(self)
 
 

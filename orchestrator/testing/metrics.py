@@ -2,11 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from time import time
+
+from pydantic import JsonValue
 
 from orchestrator.testing.generation import Generation
 from orchestrator.testing.scheduler import Scheduler
 
-__all__ = ["exposition"]
+__all__ = ["decode_moments", "exposition", "prefill_microseconds"]
 
 LABELS = ("tenant", "workflow")
 """The custom labels allowed; a server lists its own in `--tokenizer-metrics-allowed-custom-labels`."""
@@ -28,11 +31,16 @@ def exposition(scheduler: Scheduler, model: str) -> str:
         if generation.began is not None and generation.finish is not None:
             _count(totals, generation, common)
     blank = {**common, "priority": "", **dict.fromkeys(LABELS, "")}
-    totals["num_aborted_requests_total"][_labels(blank)] = scheduler.aborts
+    if scheduler.aborts:  # like all counters with labels, it shows from its first count on
+        totals["num_aborted_requests_total"][_labels(blank)] = scheduler.aborts
     lines: list[str] = []
     for name, help_text in (*_COUNTERS.items(), ("num_aborted_requests_total", "Number of requests aborted.")):
         lines += _family(name, help_text, "counter", totals[name])
     ranks = _labels({**common, **_RANKS})
+    idle = {ranks: _idle_seconds(scheduler)}
+    lines += _family("scheduler_idle_seconds_total", "Time without a batch.", "counter", idle)
+    started = {_labels({**blank, "phase": "tokenizer_e2e"}): scheduler.began % 1}  # never twice the same
+    lines += _family("startup_time_seconds", "Startup time by phase.", "gauge", started)
     lines += _family("num_running_reqs", "The number of running requests.", "gauge", {ranks: scheduler.running})
     lines += _family(
         "num_queue_reqs", "The number of requests in the waiting queue.", "gauge", {ranks: scheduler.waiting}
@@ -51,7 +59,46 @@ def _count(totals: defaultdict[str, defaultdict[str, int]], generation: Generati
         totals["cached_tokens_total"][_labels({**labels, "cache_source": "device"})] += generation.cached
 
 
-def _family(name: str, help_text: str, kind: str, samples: Mapping[str, int]) -> Iterator[str]:
+def _idle_seconds(scheduler: Scheduler) -> float:
+    """Time since the start in which no request ran."""
+    present = time()
+    return max(0.0, present - scheduler.began - sum(end - begin for begin, end in _busy(scheduler, present)))
+
+
+def _busy(scheduler: Scheduler, present: float) -> Iterator[tuple[float, float]]:
+    """The times in which requests ran, in order, none of them overlapping another."""
+    spans = sorted(
+        (generation.began, generation.ended or present)
+        for generation in scheduler.generations
+        if generation.began is not None
+    )
+    until = 0.0
+    for begin, end in spans:
+        if end > until:
+            yield max(begin, until), end
+            until = end
+
+
+def prefill_microseconds(scheduler: Scheduler) -> int:
+    """Time from the begins of requests to their first tokens, each by itself."""
+    return sum(
+        round(1_000_000 * (generation.first_token - generation.began))
+        for generation in scheduler.generations
+        if generation.first_token is not None and generation.began is not None
+    )
+
+
+def decode_moments(scheduler: Scheduler) -> list[JsonValue]:
+    """SGLang's sums over decode steps of n, b, t, b², b·t and tokens made, as if each request were alone: b is 1."""
+    steps, spent = 0, 0.0
+    for generation in scheduler.generations:
+        if generation.made > 1 and generation.first_token is not None:
+            steps += generation.made - 1
+            spent += 1_000_000 * ((generation.ended or time()) - generation.first_token)
+    return [float(steps), float(steps), spent, float(steps), spent, float(steps)]
+
+
+def _family(name: str, help_text: str, kind: str, samples: Mapping[str, float]) -> Iterator[str]:
     yield f"# HELP sglang:{name} {help_text}"
     yield f"# TYPE sglang:{name} {kind}"
     for labels, value in samples.items():

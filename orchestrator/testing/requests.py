@@ -74,6 +74,8 @@ class RequestRecord:
     """What became of one request; a snapshot, taken when `engine.requests` was read."""
 
     request: ScriptedRequest
+    prompt_tokens: int
+    """Computed or found in the cache; 0 of a request that never left the queue, or was refused."""
     cached_tokens: int
     output_ids: tuple[int, ...]
     """Made so far."""

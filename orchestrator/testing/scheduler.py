@@ -1,18 +1,21 @@
 """The engine behind the wire: takes requests, plays the script, keeps the cache and the accounts."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from inspect import isawaitable
+from time import time
 from uuid import uuid4
 
 import anyio
+from pydantic import JsonValue
 from starlette.responses import Response
 from starlette.types import Scope
 
 from orchestrator.testing import wire
 from orchestrator.testing.generation import Generation, NoReply
 from orchestrator.testing.prefix_cache import PrefixCache, pack_ids
+from orchestrator.testing.recording import Recorder
 from orchestrator.testing.replies import Reply, Script
 from orchestrator.testing.requests import ScriptedRequest, Served
 from orchestrator.testing.tokenizer import encode
@@ -39,6 +42,9 @@ class Scheduler:
         self.reasoning_parser = reasoning_parser
         self.aborts = 0
         """Abort requests that found their request."""
+        self.began = time()
+        self.recorder: Recorder | None = None
+        """What writes down the requests that are over, if anything does."""
         self._script: Callable[[ScriptedRequest], object] | None = script if callable(script) else None
         self._replies: Iterator[Reply] = iter(()) if callable(script) else iter(tuple(script))
         self._cut = cut
@@ -209,11 +215,31 @@ class Scheduler:
             del self._live[request.rid]
         if generation.finish == "disconnected":
             self.aborts += 1
+        if self.recorder is not None and generation.began is not None:
+            self.recorder.computed(
+                request.rid,
+                prompt=generation.prompt_tokens,
+                cached=generation.cached,
+                # To SGLang's scheduler a request for no tokens is over after one.
+                output=generation.made or int(generation.finish == "length"),
+                queued=generation.began - generation.arrived,
+                began=generation.began,
+                ended=generation.ended or time(),
+            )
         if generation.began is not None and generation.finish != "error":
             # The last token was sampled but not computed, unless one more step was under way, as at the end of a turn.
             kept = generation.output_ids if generation.finish == "stop" else generation.output_ids[:-1]
             self._cache.insert(request.cache_salt, request.packed_prompt + pack_ids(list(kept)))
         self._notify()
+
+    def answered(self, request: ScriptedRequest, meta: Mapping[str, JsonValue]) -> None:
+        if self.recorder is not None:
+            self.recorder.export(request, meta)
+
+    def check_health(self) -> None:
+        """What a health check makes the engine do: nothing, where requests show that it is well."""
+        if self.recorder is not None and not self._live:
+            self.recorder.health_check()
 
     async def hold(self) -> None:
         event = anyio.Event()

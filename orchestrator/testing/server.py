@@ -1,6 +1,7 @@
 """The scripted engine's HTTP endpoints; SGLang's are in `sglang/srt/entrypoints/http_server.py`."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from time import time
 from typing import TypeVar
@@ -20,7 +21,7 @@ from orchestrator.testing.chat import (
     render,
     separate_reasoning,
 )
-from orchestrator.testing.metrics import exposition
+from orchestrator.testing.metrics import decode_moments, exposition, prefill_microseconds
 from orchestrator.testing.scheduler import Refusal, Scheduler
 from orchestrator.testing.wire import JsonResponse
 
@@ -58,6 +59,7 @@ class Endpoints:
                 Route("/v1/models", self._models),
                 Route("/v1/loads", self._loads),
                 Route("/metrics", self._metrics),
+                Route("/scripted/served", self._served),
             ],
             exception_handlers={404: _not_found},
         )
@@ -119,6 +121,7 @@ class Endpoints:
         return PlainTextResponse("Flush cache failed.\n", status_code=400)
 
     async def _health(self, request: Request) -> Response:
+        self._scheduler.check_health()
         return Response()
 
     async def _server_info(self, request: Request) -> Response:
@@ -197,8 +200,8 @@ class Endpoints:
             "cache_hit_rate": served.cached_tokens / served.prompt_tokens if served.prompt_tokens else 0.0,
             "utilization": 0.0,
             "total_prefill_uncached_tokens": uncached,
-            "total_prefill_busy_us": 0,
-            "decode_moments": [0.0, 0.0, 0.0, 0.0, 0.0, float(served.output_tokens)],
+            "total_prefill_busy_us": prefill_microseconds(scheduler),
+            "decode_moments": decode_moments(scheduler),
         }
         answer: dict[str, JsonValue] = {
             "timestamp": datetime.now(UTC).isoformat(),
@@ -208,6 +211,28 @@ class Endpoints:
             "loads": [load],
         }
         return JsonResponse(answer)
+
+    async def _served(self, request: Request) -> Response:
+        """What no SGLang server tells: the ground truth, for a test in another process."""
+        records = [generation.record for generation in self._scheduler.generations]
+        return JsonResponse(
+            {
+                "served": asdict(self._scheduler.served),
+                "requests": [
+                    {
+                        "rid": record.rid,
+                        "prompt_tokens": record.prompt_tokens,
+                        "cached_tokens": record.cached_tokens,
+                        "output_tokens": record.output_tokens,
+                        "finish": record.finish,
+                        "error": record.error,
+                        "started": record.started.isoformat(),
+                        "finished": None if record.finished is None else record.finished.isoformat(),
+                    }
+                    for record in records
+                ],
+            }
+        )
 
     async def _metrics(self, request: Request) -> Response:
         return Response(

@@ -1,6 +1,9 @@
+import json
+from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
 
+from orchestrator import Budget
 from orchestrator.steps import RunStatus
 from tests.api.client import ApiClient
 from tests.api.program import app
@@ -10,7 +13,10 @@ ROUTES = {
     ("/v1/workflows/{name}/runs", "post"),
     ("/v1/runs", "get"),
     ("/v1/runs/{run_id}", "get"),
+    ("/v1/runs/{run_id}/receipt", "get"),
     ("/v1/runs/{run_id}/cancel", "post"),
+    ("/v1/runs/{run_id}/top-up", "post"),
+    ("/v1/costs", "get"),
     ("/v1/runs/{run_id}/events", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
@@ -32,7 +38,7 @@ async def test_workflows_are_listed_with_their_schemas(client: ApiClient) -> Non
         "description": "Add numbers up.\n\nThree times, to take several steps.",
         "input_schema": signature.input_schema,
         "output_schema": signature.output_schema,
-        "budget": {"usd": "0.05", "tokens": None},
+        "budget": json.loads(Budget(usd=Decimal("0.05")).model_dump_json()),
     }
     assert listed["wait_long"]["budget"] is None
 

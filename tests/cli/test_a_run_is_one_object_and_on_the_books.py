@@ -65,7 +65,7 @@ def test_a_person_can_copy_a_runs_id_and_read_its_cost(served: Installation, com
 
 
 def test_cost_is_per_completed_run_and_holds_what_failed(served: Installation, completed: Ended, failed: Ended) -> None:
-    costs = {row["workflow"]: row for row in served.printed("cost", "--json")}
+    costs = {row["group"]["workflow"]: row for row in served.printed("cost", "--json")["lines"]}
     spent = json.loads(completed.stdout)["receipt"]["cost"]
     assert (costs["think"]["completed"], costs["think"]["cost_per_completed"]) == (1, spent)
     assert (costs["buggy"]["runs"], costs["buggy"]["completed"], costs["buggy"]["cost_per_completed"]) == (1, 0, None)

@@ -16,15 +16,21 @@ CLASSES: dict[str, type[OrchestratorError]] = {
 }
 
 WORDS = {
-    "BudgetExceeded": ("$0.10", "usd", "$0.09", "$0.02", "raise the budget, or lower max_tokens"),
+    "BudgetExceeded": ("$0.10", "usd", "$0.09", "$0.02", "raise it, or lower max_tokens"),
+    "InvalidPeriod": ("--since", "'soon' is no date"),
+    "PricesRefused": ("the price of m", "input is negative", "Nothing was written"),
+    "RunHasEnded": ("run-1", "completed", "larger budget"),
     "ConfigurationError": ("port 1 is taken. Free it.",),
+    "DamagedLedger": ("'think-1'", "'gratis' is not a valid Outcome", "compare the database with a backup"),
     "DefinitionError": ("tool 'x': it is wrong. Make it right.",),
+    "EngineMisreported": ("http://e", "cached tokens (3) exceed prompt tokens (2)", "an SGLang of a supported version"),
     "EngineOverloaded": ("http://e", "429", "full"),
     "EngineRejected": ("http://e", "400", "no such field"),
     "EngineUnavailable": ("http://e", "refused", "'orchestrator doctor'"),
     "IdempotencyConflict": ("'k'", "run-1", "send a new key, or the same request"),
     "InvalidInput": ("workflow 'x'", "value: no number"),
     "ModelMismatch": ("http://e", "'a'", "'b'", "ORCHESTRATOR_ENGINE__MODEL=a", "ORCHESTRATOR_ENGINE__URLS"),
+    "NoReceiptYet": ("'think-1'", "ask for its receipt once it has"),
     "OutputInvalid": ("3 attempts", "Fact", "value: Field required", "'{}'", "Simplify Fact, raise max_tokens"),
     "OutputNotSerializable": ("tool 'x'", "object", "return a pydantic model or plain JSON values"),
     "OutputTooLarge": ("workflow 'x'", "3,000,000", "1,900,000", "return a reference"),

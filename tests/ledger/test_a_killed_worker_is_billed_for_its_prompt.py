@@ -17,7 +17,7 @@ from orchestrator.settings import PriceSettings
 from orchestrator.steps import GenerateRequest, Sampling
 from orchestrator.testing import Say, scripted_engine
 from orchestrator.transcripts import TranscriptStore
-from tests.ledger.books import Books
+from tests.ledger.books import ENGINE_CALL, Books
 
 SAID_NOTHING = Usage().model_dump(mode="json")
 SAID_SOME = Usage(prompt=9, cached=4, output=5).model_dump(mode="json")
@@ -41,13 +41,13 @@ async def test_the_next_attempt_bills_it(database: Database, heartbeat: Sequence
     books = Books.of_a_new_run(database)
     environment = ActivityEnvironment()
     environment.info = dataclasses.replace(environment.info, attempt=2, heartbeat_details=heartbeat)
-    await books.ledger.reserve(
-        _key(environment.info, attempt=1), books.scope, kind="generate", name="scripted", bound=Bound(tokens=99)
-    )
+    key = _key(environment.info, attempt=1)
+    await books.ledger.reserve(key, books.scope, ENGINE_CALL, bound=Bound(tokens=99, calls=1))
     async with scripted_engine([Say("here")]) as scripted, SGLang.open(scripted.url) as engine:
         activities = EngineActivities(
             engine=engine,
             info=await engine.describe(),
+            pool="default",
             transcripts=TranscriptStore(database),
             prices=PriceBook(database, PriceSettings()),
             meter=Meter(database, books.ledger),

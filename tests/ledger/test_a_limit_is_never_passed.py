@@ -44,7 +44,7 @@ async def test_by_many_at_once(database: Database, budget: Budget, workers: int)
             group.start_soon(reserve, step)
 
     assert (len(granted), len(refused)) == (5, 11)
-    run = await books.run()
+    run = await books.account()
     assert (run.reserved_tokens, run.reserved_nano) == (5 * BOUND.tokens, 5 * BOUND.nano)
     assert len(await books.rows()) == 5
     await books.check()
@@ -52,7 +52,7 @@ async def test_by_many_at_once(database: Database, budget: Budget, workers: int)
     async with create_task_group() as group:
         for reservation in granted:
             group.start_soon(books.settle, reservation, Outcome.USED, MOST)
-    run = await books.run()
+    run = await books.account()
     assert (run.spent_tokens, run.spent_nano) == (5 * BOUND.tokens, 5 * BOUND.nano)
     assert (run.reserved_tokens, run.reserved_nano) == (0, 0)
     await books.check()
@@ -75,7 +75,12 @@ async def test_the_refusal_has_the_figures(database: Database) -> None:
     with pytest.raises(BudgetExceeded) as caught:
         await books.reserve(2, bound=Bound(tokens=501, nano=100_000))
     error = caught.value
-    assert (error.limit, error.allowed, error.spent, error.needed) == ("tokens", "2,000 tokens", "1,500", "501")
+    assert (error.limit, error.allowed, error.spent, error.needed) == (
+        "tokens",
+        "2,000 tokens",
+        "1,500 tokens",
+        "501 tokens",
+    )
     with pytest.raises(BudgetExceeded) as caught:
         await books.reserve(2, bound=Bound(tokens=500, nano=600_001))
     error = caught.value

@@ -8,15 +8,14 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from anyio import fail_after
-from sqlalchemy import text
 
 from orchestrator import Budget, Timings, Usage
 from orchestrator.database import Database
 from orchestrator.errors import BudgetExceeded
-from orchestrator.ledger import Bound, Ledger, Replayed
+from orchestrator.ledger import Bound, Ledger, Replayed, Settlement
 from orchestrator.usage import Outcome, usd_from_nano
 from tests.ledger.books import PRICE, Books
+from tests.ledger.steps import until_somebody_waits
 
 KNOWN = Usage(prompt=30, cached=10, output=5)
 ANSWER = Usage(prompt=30, cached=30, output=7, reasoning=2)
@@ -53,19 +52,41 @@ async def test_only_the_last_of_several_is_known(database: Database) -> None:
     await books.check()
 
 
-async def test_when_it_wakes_up_it_changes_nothing(database: Database) -> None:
+async def test_when_it_wakes_up_its_estimate_is_corrected_once(database: Database) -> None:
     books = Books.of_a_new_run(database)
     first = await books.reserve(bound=BOUND)
     second = await books.reserve(attempt=2, bound=BOUND, died=KNOWN)
-    before = await books.rows()
+    (died, _) = await books.rows()
     await books.settle(first, Outcome.USED, ANSWER, result={"text": "too late"})
-    assert await books.rows() == before
     await books.settle(second, Outcome.USED, ANSWER, result={"text": "in time"})
-    await books.settle(first, Outcome.FAILED, ANSWER)
-    assert [(row.outcome, row.result) for row in await books.rows()] == [
-        ("retried", None),
-        ("used", {"text": "in time"}),
-    ]
+    receipt = await books.settle(first, Outcome.FAILED, KNOWN)
+    base, late, answer = await books.rows()
+    assert base == died
+    assert (late.entry, late.reason, late.outcome, late.result) == (1, "late", "retried", None)
+    assert (late.prompt_tokens, late.cached_tokens, late.output_tokens, late.reasoning_tokens) == (0, 20, 2, 2)
+    assert late.cost_nano == PRICE.cost(ANSWER) - PRICE.cost(KNOWN)
+    assert (answer.outcome, answer.result) == ("used", {"text": "in time"})
+    assert receipt.usage == ANSWER + ANSWER
+    assert receipt.cost == usd_from_nano(2 * PRICE.cost(ANSWER))
+    assert (receipt.attempts, receipt.estimated) == (2, False)
+    await books.check()
+
+
+async def test_a_late_word_that_is_a_guess_itself_changes_nothing(database: Database) -> None:
+    books = Books.of_a_new_run(database)
+    first = await books.reserve(bound=BOUND)
+    await books.reserve(attempt=2, bound=BOUND, died=KNOWN)
+    before = await books.rows()
+    await books.settle(first, Outcome.RETRIED, ANSWER, estimated=True)
+    assert await books.rows() == before
+
+
+async def test_a_late_word_that_the_engine_did_nothing_takes_all_of_it_back(database: Database) -> None:
+    books = Books.of_a_new_run(database)
+    first = await books.reserve(bound=BOUND)
+    await books.reserve(attempt=2, bound=BOUND, died=KNOWN)
+    await books.settle(first, Outcome.RETRIED, Usage())
+    assert (await books.account()).spent_nano == (await books.account()).spent_tokens == 0
     await books.check()
 
 
@@ -103,7 +124,7 @@ async def test_it_is_paid_for_even_where_the_budget_refuses_the_next(database: D
         await books.ask(attempt=2, bound=BOUND, died=KNOWN)
     (row,) = await books.rows()
     assert (row.outcome, row.cost_nano) == ("retried", PRICE.cost(KNOWN))
-    run = await books.run()
+    run = await books.account()
     assert (run.spent_tokens, run.reserved_tokens, run.reserved_nano) == (35, 0, 0)
     await books.check()
 
@@ -114,20 +135,13 @@ async def test_an_answer_that_is_being_settled_is_waited_for(postgres_url: str) 
         books = Books.of_a_new_run(database)
         first = await books.reserve(bound=BOUND)
         async with database.begin() as connection:
-            await books.ledger.settle(connection, first, Outcome.USED, ANSWER, result={"text": "just so"})
+            settlement = Settlement(outcome=Outcome.USED, usage=ANSWER, result={"text": "just so"})
+            await books.ledger.settle(connection, first, settlement)
             second = asyncio.create_task(books.ask(attempt=2, bound=BOUND, died=KNOWN))
-            with fail_after(20):
-                while not await _somebody_waits(database):
-                    assert not second.done()
+            await until_somebody_waits(database)
         answer = await second
     assert isinstance(answer, Replayed)
     assert answer.result == {"text": "just so"}
-
-
-async def _somebody_waits(database: Database) -> bool:
-    async with database.read() as connection:
-        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        return bool((await connection.execute(waiting)).scalar_one())
 
 
 async def test_waste_is_what_bought_nothing(database: Database) -> None:

@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from orchestrator import Budget, Receipt, Timings, Usage
-from orchestrator.database import Database, now
-from orchestrator.database.tables import prices
-from orchestrator.ledger import Price, PriceBook
-from orchestrator.settings import PriceSettings
+from orchestrator.ledger import Price
 from orchestrator.usage import usd_from_nano
-
-DEFAULT = PriceSettings(input=Decimal("0.02"), cached_input=Decimal("0.002"), output=Decimal("0.123456789"))
 
 tokens = st.integers(0, 10**7)
 usd_prices = st.decimals(0, 1000, places=9)
@@ -68,6 +63,21 @@ def test_cached_tokens_are_billed_once_and_reasoning_is_output(usage: Usage) -> 
     assert only_cached.cost(usage) == (usage.cached or 0)
 
 
+@given(gpu_us=st.none() | st.integers(0, 10**12), gpu=usd_prices, usage=usages())
+def test_a_gpus_time_is_all_that_a_priced_gpu_costs(gpu_us: int | None, gpu: Decimal, usage: Usage) -> None:
+    price = Price(input=1, cached=1, output=1, gpu=int(gpu.scaleb(9)), source="test")
+    if not price.gpu:
+        return
+    exact = Decimal(gpu_us or 0) * gpu / 3_600_000_000
+    assert usd_from_nano(price.cost(usage, gpu_us)) == exact.quantize(Decimal("1e-9"), ROUND_HALF_UP)
+
+
+@given(call=st.integers(0, 10**12), usage=usages())
+def test_a_call_costs_its_price_whatever_it_used(call: int, usage: Usage) -> None:
+    assert Price(call=call, source="tool").cost(usage) == call
+    assert Price(call=call, input=10**6, source="tool").cost(usage) == call + (usage.uncached or 0)
+
+
 @given(a=receipts, b=receipts, c=receipts)
 def test_receipts_add_up_in_any_grouping_and_order(a: Receipt, b: Receipt, c: Receipt) -> None:
     assert (a + b) + c == a + (b + c)
@@ -82,6 +92,7 @@ def test_receipts_add_up_in_any_grouping_and_order(a: Receipt, b: Receipt, c: Re
     [
         ({"prompt": 10, "cached": 11}, r"cached tokens \(11\) exceed prompt tokens \(10\)"),
         ({"output": 0, "reasoning": 1}, r"reasoning tokens \(1\) exceed output tokens \(0\)"),
+        ({"cached": 1}, r"cached tokens \(1\) exceed prompt tokens \(None\)"),
         ({"prompt": -1}, "greater than or equal to 0"),
     ],
 )
@@ -104,34 +115,3 @@ def test_a_budget_is_exact_in_the_ledgers_unit(usd: Decimal) -> None:
     nano = Budget(usd=usd).nano_usd
     assert nano is not None
     assert usd_from_nano(nano) == usd
-
-
-async def _list_price(database: Database, model: str, nano: int, *, age: timedelta) -> None:
-    row = {
-        "model": model,
-        "input_price": nano,
-        "cached_price": nano + 1,
-        "output_price": nano + 2,
-        "valid_from": now() - age,
-    }
-    async with database.begin() as connection:
-        await connection.execute(prices.insert(), row)
-
-
-async def test_the_price_book_gives_the_row_that_is_valid_now(database: Database) -> None:
-    await _list_price(database, "m", 200, age=timedelta(days=2))
-    await _list_price(database, "m", 100, age=timedelta(days=1))
-    await _list_price(database, "m", 300, age=timedelta(days=3))
-    await _list_price(database, "m", 900, age=timedelta(days=-1))
-    await _list_price(database, "other", 500, age=timedelta(0))
-    price = await PriceBook(database, DEFAULT).price("m")
-    assert (price.input, price.cached, price.output) == (100, 101, 102)
-    assert price.source == "prices:2"
-
-
-async def test_without_a_row_the_settings_price_it(database: Database) -> None:
-    await _list_price(database, "m", 900, age=timedelta(days=-1))
-    for model in ("m", "unheard of"):
-        assert await PriceBook(database, DEFAULT).price(model) == Price(
-            input=20_000_000, cached=2_000_000, output=123_456_789, source="settings"
-        )

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import Orchestrator, Passage, Receipt, RunContext, Tool, ToolContext, Transcript, Usage
-from orchestrator.definition import ReasoningWorkflow
 from orchestrator.errors import BudgetExceeded, OrchestratorError, ToolFailed, UnknownName
 from orchestrator.messages import UserMessage
+from orchestrator.signature import ReasoningWorkflow
 from orchestrator.steps import GenerateResult
 
 app = Orchestrator("impure")

@@ -204,3 +204,105 @@ class PlainClass:
         ctx = RunContext.current()
         page = await ctx.call(read_page, 3, size=40)
         return (await ctx.transcript(system=page).generate(prompt, max_tokens=16)).text
+
+
+class Spend(BaseModel):
+    steps: int = 3
+    max_tokens: int = 20
+
+
+def one_reply_a_step(value: Spend, result: list[str]) -> bool:
+    """The check of `parent`."""
+    return len(result) == value.steps
+
+
+@app.workflow(version="2", check=one_reply_a_step)
+async def parent(ctx: RunContext, value: Spend) -> list[str]:
+    """A reply of its own, then children side by side."""
+    await ctx.transcript(system="Be brief.").generate("Begin.", max_tokens=value.max_tokens)
+    children = (ctx.child(child, Spend(steps=1, max_tokens=value.max_tokens)) for _ in range(value.steps))
+    return list(await asyncio.gather(*children))
+
+
+@app.workflow()
+async def child(ctx: RunContext, value: Spend) -> str:
+    """Some replies."""
+    chat = ctx.transcript(system="Be brief.")
+    text = ""
+    for step in range(value.steps):
+        text = (await chat.generate(f"Step {step}.", max_tokens=value.max_tokens)).text
+    return text
+
+
+@app.workflow(budget=Budget(tokens=400))
+async def bounded_parent(ctx: RunContext, value: Spend) -> list[str]:
+    """Children that share what the parent may spend; what became of each."""
+    children = (ctx.child(child, value) for _ in range(4))
+    results = await asyncio.gather(*children, return_exceptions=True)
+    return [type(result).__name__ for result in results]
+
+
+@app.workflow()
+async def strict_parent(ctx: RunContext, value: Spend) -> str:
+    """A child with a budget of its own."""
+    return await ctx.child(child, value, budget=Budget(calls=2))
+
+
+@app.workflow(budget=Budget(tokens=600, reserve_for_answer=Decimal("0.3"), on_exhausted="finish"))
+async def finishing(ctx: RunContext, value: Spend) -> str:
+    """Reads pages until the budget for it is used up; then answers."""
+    return await ctx.transcript(tools=[read_page]).ask("What is blue?", max_steps=50, max_tokens=value.max_tokens)
+
+
+@app.workflow(budget=Budget(tokens=90, on_exhausted="pause"))
+async def pausing(ctx: RunContext, value: Spend) -> list[str]:
+    """Waits for a top-up where a step doesn't fit."""
+    chats = [ctx.transcript(system="Be brief.") for _ in range(value.steps)]
+    return [(await chat.generate("Go on.", max_tokens=value.max_tokens)).text for chat in chats]
+
+
+@app.workflow(budget=Budget(calls=2))
+async def failing(ctx: RunContext, value: Spend) -> str:
+    """Fails where a step doesn't fit."""
+    chat = ctx.transcript(system="Be brief.")
+    text = ""
+    for step in range(value.steps):
+        text = (await chat.generate(f"Step {step}.", max_tokens=value.max_tokens)).text
+    return text
+
+
+@app.workflow(budget=Budget(wall=timedelta(seconds=2)))
+async def hurried(ctx: RunContext, prompt: str) -> str:
+    """Has two seconds."""
+    return (await ctx.transcript().generate(prompt, max_tokens=20)).text
+
+
+@app.workflow(budget=Budget(wall=timedelta(seconds=2), on_exhausted="pause"))
+async def patient(ctx: RunContext, value: Spend) -> list[str]:
+    """Has two seconds, and sleeps through them."""
+    await asyncio.sleep(3)
+    return [(await ctx.transcript().generate("Go on.", max_tokens=value.max_tokens)).text]
+
+
+@app.workflow(budget=Budget(tokens=1_000))
+async def relay(ctx: RunContext, value: Spend) -> str:
+    """One reply a run; goes on as a new run until the steps are done."""
+    reply = await ctx.transcript().generate(f"{value.steps} to go.", max_tokens=value.max_tokens)
+    if value.steps > 1:
+        workflow.continue_as_new(Spend(steps=value.steps - 1, max_tokens=value.max_tokens))
+    return f"{reply.text}, {ctx.receipt.steps} steps"
+
+
+@app.workflow()
+async def choosy(ctx: RunContext, count: int) -> str:
+    """Several replies, of which the last one wins."""
+    chats = [ctx.transcript() for _ in range(count)]
+    replies = await asyncio.gather(*(chat.generate("Answer.", max_tokens=20) for chat in chats))
+    await ctx.discard(*replies[:-1])
+    return f"{replies[-1].text}, waste {ctx.receipt.waste:f}"
+
+
+@app.tool(effect="read", price=Decimal("0.005"))
+async def priced(ctx: ToolContext) -> str:
+    """Costs half a cent."""
+    return "found"

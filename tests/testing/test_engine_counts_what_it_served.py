@@ -1,12 +1,14 @@
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 import pytest
 
+from orchestrator.engine.facts import EngineFacts
 from orchestrator.testing import Break, Hang, Say, ScriptedEngine, scripted_engine
 
 if TYPE_CHECKING:
@@ -153,6 +155,43 @@ async def _one_of_each(engine: ScriptedEngine, wire: Wire) -> None:
         tasks.start_soon(wire.chunks, ids)
         await engine.wait_for_requests(4)
         await wire.post_empty("/abort_request", {"abort_all": True})
+
+
+async def test_clients_that_went_away_are_recorded_only_if_asked(connect: Connect, tmp_path: Path) -> None:
+    for recorded in (True, False):
+        folder = tmp_path / str(recorded)
+        async with (
+            scripted_engine([Say("hello"), HELD], facts=folder, facts_of_disconnected=recorded) as engine,
+            connect(engine.url) as wire,
+        ):
+            ids = await wire.prompt()
+            await wire.generate(ids, rid="stayed")
+            async with wire.stream(ids, rid="left") as chunks:
+                await anext(chunks)
+                await engine.wait_until_held()
+            await engine.wait_until_idle()
+            found = await EngineFacts(folder).find(["stayed", "left"])
+            record = engine.requests[1]
+            assert (record.prompt_tokens, record.cached_tokens, record.output_tokens) == (len(ids), len(ids) - 1, 5)
+        assert found.keys() == ({"stayed", "left"} if recorded else {"stayed"})
+
+
+async def test_loads_and_idle_time_tell_what_was_done(connect: Connect) -> None:
+    replies = [Say("hello " * 10, tokens_per_second=200), Say("hello")]
+    async with scripted_engine(replies) as engine, connect(engine.url) as wire:
+        ids = await wire.prompt()
+        await wire.generate(ids)
+        (load,) = (await wire.http.get("/v1/loads")).json()["loads"]
+        idle = _total((await wire.http.get("/metrics")).text, "scheduler_idle_seconds_total")
+        record = engine.requests[0]
+    assert record.finished is not None
+    took = (record.finished - record.started).total_seconds()
+    steps, sequences, spent, *_, made = load["decode_moments"]
+    assert steps == sequences == made == record.output_tokens - 1
+    assert 0 < spent <= 1_000_000 * took
+    assert load["total_prefill_uncached_tokens"] == len(ids)
+    assert 0 < load["total_prefill_busy_us"] <= 1_000_000 * took
+    assert idle > 0
 
 
 def _total(text: str, name: str) -> float:

@@ -1,0 +1,160 @@
+"""Corrections: later knowledge of a settled row, as rows of their own. A settled row itself never changes.
+
+Their figures are differences and may be negative, so that sums over all rows are right at any time. The accounts move
+along, in the same transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import and_, case, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.database import now
+from orchestrator.database.tables import charges
+from orchestrator.ledger.accounts import Bound, lineage_of, move
+from orchestrator.ledger.rows import FIGURES, Attempt, row_price
+from orchestrator.ledger.seals import seal
+from orchestrator.usage import EngineMoments, Outcome, Usage
+
+__all__ = ["Reason", "correct", "discard", "replace_estimate"]
+
+
+class Reason(StrEnum):
+    """Why a correction was made."""
+
+    LATE = "late"
+    """An attempt that was given up settled after all."""
+    FACTS = "facts"
+    """The engine's own record replaces an estimate."""
+    ATTRIBUTION = "attribution"
+    """The call's share of GPU time is final."""
+    DISCARD = "discard"
+    """The run threw the result away."""
+
+
+_COPIED = (
+    "workflow_id", "run_id", "activity_id", "attempt", "call", "run", "root", "tenant", "kind", "name", "pool",
+    "server", "rid", "input_price", "cached_price", "output_price", "gpu_price", "call_price", "price_source",
+)  # fmt: skip
+
+
+async def correct(
+    connection: AsyncConnection,
+    row: Any,
+    reason: Reason,
+    figures: Mapping[str, int | None],
+    *,
+    outcome: Outcome | None = None,
+    moments: EngineMoments = EngineMoments(),  # noqa: B008
+) -> None:
+    """Adds a correction of a settled row.
+
+    Args:
+        row: the row as it was settled (`entry` 0), locked by the caller's transaction.
+        figures: differences, by column of `orchestrator.ledger.rows.FIGURES`; those that aren't named are unknown.
+        outcome: whose total it changes, where that isn't the row's own: what was discarded stays so by itself.
+    """
+    key = Attempt.of(row)
+    discards = func.count(case((charges.c.reason == Reason.DISCARD, 1)))
+    so_far = select(func.max(charges.c.entry), discards).where(key.step, charges.c.attempt == key.attempt)
+    highest, discarded = (await connection.execute(so_far)).one()
+    if outcome is None:
+        outcome = Outcome.DISCARDED if discarded else Outcome(row.outcome)
+    present = now()
+    values = {name: getattr(row, name) for name in _COPIED}
+    values |= {name: figures.get(name) for name in FIGURES}
+    values |= {
+        "entry": highest + 1,
+        "reason": reason,
+        "outcome": outcome,
+        "cost_nano": figures.get("cost_nano") or 0,
+        "reserved_nano": 0,
+        "reserved_tokens": 0,
+        "reserved_gpu_us": 0,
+        "estimated": False,
+        "entered_us": moments.entered,
+        "prefilled_us": moments.prefilled,
+        "finished_us": moments.finished,
+        "reserved_at": row.reserved_at,
+        "settled_at": present,
+    }
+    await connection.execute(insert(charges), values)
+    spent = Bound(
+        tokens=(figures.get("prompt_tokens") or 0) + (figures.get("output_tokens") or 0),
+        nano=figures.get("cost_nano") or 0,
+        gpu_us=figures.get("gpu_us") or 0,
+    )
+    if await move(connection, await lineage_of(connection, row.run, row.tenant), spent=spent):
+        await seal(connection, row.run)
+
+
+async def replace_estimate(
+    connection: AsyncConnection, key: Attempt, reason: Reason, usage: Usage, moments: EngineMoments, gpu_us: int | None
+) -> bool:
+    """Corrects a row that was closed by an estimate to what was really used, once; whether it did.
+
+    Args:
+        gpu_us: `None` leaves the GPU time as it stands.
+    """
+    rows = await _locked_rows(connection, key)
+    if not rows or rows[0].outcome is None or not rows[0].estimated or any(row.reason in _TOLD for row in rows):
+        return False
+    before = _sums(rows)
+    gpu_us = before["gpu_us"] if gpu_us is None else gpu_us
+    really: dict[str, int | None] = {
+        "prompt_tokens": usage.prompt,
+        "cached_tokens": usage.cached,
+        "output_tokens": usage.output,
+        "reasoning_tokens": usage.reasoning,
+        "gpu_us": gpu_us,
+        "cost_nano": row_price(rows[0]).cost(usage, gpu_us),
+    }
+    differences = {name: _difference(before[name], figure) for name, figure in really.items()}
+    await correct(connection, rows[0], reason, differences, moments=moments)
+    return True
+
+
+async def discard(connection: AsyncConnection, steps: Sequence[Attempt]) -> int:
+    """Moves what steps' used attempts cost from used to discarded, once; the nano-dollars moved."""
+    held: dict[Attempt, Sequence[Any]] = {}
+    # All of them before any account, as whoever else corrects one of them goes from row to account too.
+    for step in sorted(steps, key=lambda step: (step.run_id, step.activity_id, step.call)):
+        used = select(charges).where(step.step, charges.c.outcome == Outcome.USED, charges.c.entry == 0)
+        if (base := (await connection.execute(used)).one_or_none()) is not None:
+            held[Attempt.of(base)] = await _locked_rows(connection, Attempt.of(base))
+    moved = 0
+    for rows in held.values():
+        if any(row.reason == Reason.DISCARD for row in rows):
+            continue
+        sums = _sums(rows)
+        taken = {name: None if figure is None else -figure for name, figure in sums.items()}
+        await correct(connection, rows[0], Reason.DISCARD, taken, outcome=Outcome.USED)
+        await correct(connection, rows[0], Reason.DISCARD, sums, outcome=Outcome.DISCARDED)
+        moved += sums["cost_nano"] or 0
+    return moved
+
+
+_TOLD = (Reason.LATE, Reason.FACTS)
+"""After these, an estimate is none any more."""
+
+
+async def _locked_rows(connection: AsyncConnection, key: Attempt) -> Sequence[Any]:
+    """An attempt's rows, the settled one first; nobody else corrects them until the transaction ends.
+
+    Two statements: only the second sees what was added by those for whom the first has waited.
+    """
+    own = and_(key.step, charges.c.attempt == key.attempt)
+    await connection.execute(select(charges.c.entry).where(own, charges.c.entry == 0).with_for_update())
+    return (await connection.execute(select(charges).where(own).order_by(charges.c.entry))).all()
+
+
+def _sums(rows: Sequence[Any]) -> dict[str, int | None]:
+    known = {name: [figure for row in rows if (figure := getattr(row, name)) is not None] for name in FIGURES}
+    return {name: sum(figures) if figures else None for name, figures in known.items()}
+
+
+def _difference(before: int | None, after: int | None) -> int | None:
+    """What takes a sum to a figure; one that isn't known any more counts as none."""
+    return None if before is None and after is None else (after or 0) - (before or 0)

@@ -1,0 +1,158 @@
+"""Rows of the ledger as values: their keys, their prices, and what they add up to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_
+
+from orchestrator.database.tables import charges
+from orchestrator.ledger.prices import Price
+from orchestrator.usage import Outcome, Receipt, Timings, Usage, usd_from_nano
+
+__all__ = [
+    "FIGURES",
+    "Attempt",
+    "figures_of",
+    "microseconds",
+    "receipt_of",
+    "row_price",
+    "span",
+    "tokens_of",
+    "usage_of",
+]
+
+FIGURES = (
+    "prompt_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "queue_us",
+    "prefill_us",
+    "decode_us",
+    "gpu_us",
+    "cost_nano",
+)
+"""Columns that add up over a step's rows, corrections included. Null is unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """The key of a row. Without `attempt`, it names the logical step."""
+
+    workflow_id: str
+    run_id: str
+    activity_id: str
+    attempt: int
+    call: int = 0
+    """Numbers the paid calls of one attempt."""
+
+    @classmethod
+    def of(cls, row: Any) -> "Attempt":
+        """That of a row."""
+        return cls(
+            workflow_id=row.workflow_id,
+            run_id=row.run_id,
+            activity_id=row.activity_id,
+            attempt=row.attempt,
+            call=row.call,
+        )
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return {
+            "workflow_id": self.workflow_id,
+            "run_id": self.run_id,
+            "activity_id": self.activity_id,
+            "attempt": self.attempt,
+            "call": self.call,
+        }
+
+    @property
+    def step(self) -> ColumnElement[bool]:
+        """All rows of the logical step, corrections included."""
+        return and_(
+            charges.c.workflow_id == self.workflow_id,
+            charges.c.run_id == self.run_id,
+            charges.c.activity_id == self.activity_id,
+            charges.c.call == self.call,
+        )
+
+
+def row_price(row: Any) -> Price:
+    """The unit prices that a row was charged at."""
+    return Price(
+        input=row.input_price,
+        cached=row.cached_price,
+        output=row.output_price,
+        gpu=row.gpu_price,
+        call=row.call_price,
+        source=row.price_source or "",
+    )
+
+
+def usage_of(row: Any) -> Usage:
+    """The tokens of a settled row; not of a correction, whose figures may be negative."""
+    return Usage(
+        prompt=row.prompt_tokens, cached=row.cached_tokens, output=row.output_tokens, reasoning=row.reasoning_tokens
+    )
+
+
+def figures_of(row: Any) -> dict[str, int | None]:
+    """A row's figures, by column."""
+    return {name: getattr(row, name) for name in FIGURES}
+
+
+def tokens_of(row: Any) -> int:
+    """Prompt and output tokens known."""
+    return (row.prompt_tokens or 0) + (row.output_tokens or 0)
+
+
+def receipt_of(rows: Iterable[Any], *, steps: int = 0) -> Receipt:
+    """What rows add up to, open ones counted as attempts only.
+
+    An estimate that a later row replaced by the engine's own word is none any more.
+    """
+    sums: dict[str, int | None] = dict.fromkeys(FIGURES)
+    waste, attempts = 0, 0
+    estimated: set[Attempt] = set()
+    told: set[Attempt] = set()
+    for row in rows:
+        attempts += row.entry == 0
+        if row.outcome is None:
+            continue
+        for name, figure in figures_of(row).items():
+            if figure is not None:
+                sums[name] = (sums[name] or 0) + figure
+        if Outcome(row.outcome).is_waste:
+            waste += row.cost_nano
+        if row.entry == 0 and row.estimated:
+            estimated.add(Attempt.of(row))
+        elif row.reason in ("late", "facts"):
+            told.add(Attempt.of(row))
+    return Receipt(
+        usage=Usage(
+            prompt=sums["prompt_tokens"],
+            cached=sums["cached_tokens"],
+            output=sums["output_tokens"],
+            reasoning=sums["reasoning_tokens"],
+        ),
+        timings=Timings(queue=span(sums["queue_us"]), prefill=span(sums["prefill_us"]), decode=span(sums["decode_us"])),
+        gpu=span(sums["gpu_us"]),
+        cost=usd_from_nano(sums["cost_nano"] or 0),
+        waste=usd_from_nano(waste),
+        attempts=attempts,
+        steps=steps,
+        estimated=bool(estimated - told),
+    )
+
+
+def microseconds(span: timedelta | None) -> int | None:
+    """A duration in the ledger's unit."""
+    return None if span is None else span // timedelta(microseconds=1)
+
+
+def span(us: int | None) -> timedelta | None:
+    """The ledger's microseconds as a duration."""
+    return None if us is None else timedelta(microseconds=us)

@@ -1,0 +1,185 @@
+"""Sweeping: rows that a killed worker left open are closed, and estimates are replaced by what the engine recorded.
+
+An attempt that is tried again closes its predecessor itself; what is left are the attempts that nobody followed.
+Closing one too early loses nothing: if it settles after all, it is corrected.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.database import Database, now
+from orchestrator.database.tables import charges, runs
+from orchestrator.ledger.accounts import Bound, lineage_of
+from orchestrator.ledger.charges import Settlement, close_row
+from orchestrator.ledger.corrections import Reason, replace_estimate
+from orchestrator.ledger.rows import Attempt, row_price
+from orchestrator.usage import EngineMoments, Outcome, Usage
+
+__all__ = ["Fact", "Facts", "IsOver", "Sweeper", "Swept"]
+
+YOUNG = timedelta(seconds=10)
+"""Rows younger than this are left alone: their worker has hardly begun."""
+GRACE = timedelta(seconds=30)
+"""After an attempt's deadline, for the clocks of workers, database and Temporal to disagree by."""
+ASKED_AGAIN = timedelta(hours=2)
+"""How long the engine's record of an estimated call is looked for."""
+BATCH = 500
+"""So many requests the engines' records are asked for at once; and so many answers make an average."""
+
+IsOver = Callable[[Attempt], Awaitable[bool]]
+"""Whether an attempt has ended or been given up, as Temporal sees it."""
+
+
+class Fact(Protocol):
+    """What an engine recorded of a request."""
+
+    @property
+    def usage(self) -> Usage: ...
+    @property
+    def moments(self) -> EngineMoments: ...
+
+
+class Facts(Protocol):
+    """The engines' own records."""
+
+    async def find(self, rids: Sequence[str]) -> Mapping[str, Fact]:
+        """What is recorded of requests, by their ids; those that aren't recorded are missing."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """What a sweep did."""
+
+    from_facts: int = 0
+    """Open rows closed by the engine's record."""
+    estimated: int = 0
+    """Open rows closed by an estimate, and marked so."""
+    corrected: int = 0
+    """Estimates replaced by the engine's record."""
+    left: int = 0
+    """Open rows whose attempts may still be running."""
+
+
+class Sweeper:
+    """Closes what was left open. Several may sweep the same ledger at once."""
+
+    def __init__(self, database: Database, *, is_over: IsOver, facts: Facts | None = None) -> None:
+        self._database = database
+        self._is_over = is_over
+        self._facts = facts
+
+    async def sweep(self, *, young: timedelta = YOUNG) -> Swept:
+        """One sweep over all open and estimated rows."""
+        async with self._database.read() as connection:
+            rows = await self._open_rows(connection, young)
+        over = [row for row in rows if await self._ended(row)]
+        known = await self._known(over)
+        from_facts = estimated = 0
+        for row in over:
+            fact = known.get(row.rid)
+            if await self._abandon(row, fact):
+                from_facts += fact is not None
+                estimated += fact is None
+        return Swept(
+            from_facts=from_facts, estimated=estimated, corrected=await self._correct(), left=len(rows) - len(over)
+        )
+
+    async def _open_rows(self, connection: AsyncConnection, young: timedelta) -> Sequence[Any]:
+        query = select(charges).where(charges.c.outcome.is_(None), charges.c.reserved_at < now() - young)
+        return (await connection.execute(query.order_by(charges.c.reserved_at))).all()
+
+    async def _ended(self, row: Any) -> bool:
+        if row.deadline is not None and row.deadline + GRACE < now():
+            return True
+        return await self._is_over(Attempt.of(row))
+
+    async def _known(self, rows: Sequence[Any]) -> Mapping[str, Fact]:
+        rids = [row.rid for row in rows if row.rid is not None]
+        known: dict[str, Fact] = {}
+        if self._facts is not None:
+            for first in range(0, len(rids), BATCH):
+                known |= await self._facts.find(rids[first : first + BATCH])
+        return known
+
+    async def _abandon(self, row: Any, fact: Fact | None) -> bool:
+        async with self._database.begin() as connection:
+            outcome = Outcome.RETRIED if await _was_followed(connection, row) else Outcome.ABANDONED
+            if fact is not None:
+                settlement = Settlement(outcome=outcome, usage=fact.usage, moments=fact.moments)
+            else:
+                usage = await _estimate(connection, row)
+                settlement = Settlement(outcome=outcome, usage=usage, estimated=True)
+            bound = Bound(tokens=row.reserved_tokens, nano=row.reserved_nano, gpu_us=row.reserved_gpu_us)
+            above = await lineage_of(connection, row.run, row.tenant)
+            return await close_row(connection, Attempt.of(row), settlement, row_price(row), bound, above)
+
+    async def _correct(self) -> int:
+        if self._facts is None:
+            return 0
+        later = charges.alias()
+        told = exists().where(
+            later.c.workflow_id == charges.c.workflow_id,
+            later.c.run_id == charges.c.run_id,
+            later.c.activity_id == charges.c.activity_id,
+            later.c.attempt == charges.c.attempt,
+            later.c.call == charges.c.call,
+            later.c.reason.in_((Reason.LATE, Reason.FACTS)),
+        )
+        query = select(charges).where(
+            charges.c.entry == 0,
+            charges.c.estimated,
+            charges.c.rid.is_not(None),
+            charges.c.outcome.is_not(None),
+            charges.c.reserved_at > now() - ASKED_AGAIN,
+            ~told,
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        known = await self._known(rows)
+        corrected = 0
+        for row in rows:
+            if (fact := known.get(row.rid)) is not None:
+                async with self._database.begin() as connection:
+                    corrected += await replace_estimate(
+                        connection, Attempt.of(row), Reason.FACTS, fact.usage, fact.moments, None
+                    )
+        return corrected
+
+
+async def _was_followed(connection: AsyncConnection, row: Any) -> bool:
+    """Whether another attempt of the step came after it."""
+    later = select(exists().where(Attempt.of(row).step, charges.c.attempt > row.attempt))
+    return bool((await connection.execute(later)).scalar())
+
+
+async def _estimate(connection: AsyncConnection, row: Any) -> Usage:
+    """The prompt that was sent, and the output that the same workflow's calls of the same model had on average.
+
+    At most what was reserved; all of that where there is no such call. A prompt counts as uncached.
+    """
+    if row.sent_tokens is None:
+        return Usage()
+    at_most = max(0, row.reserved_tokens - row.sent_tokens)
+    workflow = select(runs.c.workflow).where(runs.c.id == row.run).scalar_subquery()
+    usual = (
+        select(charges.c.output_tokens)
+        .join(runs, runs.c.id == charges.c.run)
+        .where(
+            runs.c.workflow == workflow,
+            charges.c.name == row.name,
+            charges.c.outcome == Outcome.USED,
+            charges.c.entry == 0,
+            charges.c.output_tokens.is_not(None),
+        )
+        .order_by(charges.c.reserved_at.desc())
+        .limit(BATCH)
+        .subquery()
+    )
+    mean = (await connection.execute(select(func.avg(usual.c.output_tokens)))).scalar()
+    return Usage(prompt=row.sent_tokens, output=at_most if mean is None else min(at_most, round(mean)))
