@@ -37,7 +37,7 @@ class Load:
         request = EngineRequest(
             rid=f"{name:032x}", ids=ids, sampling=Sampling(max_tokens=output, temperature=1.0, seed=name)
         )
-        async for generation in self.engine.generate(request):
+        async for generation in self.engine.generate(request):  # noqa: B007 - the last one counts
             pass
         assert generation is not None
         usage, moments = generation.usage, generation.moments

@@ -4,6 +4,7 @@ Record anew only where a workflow's commands changed on purpose, under `workflow
 """
 
 import re
+import sysconfig
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,6 +61,8 @@ async def record() -> None:
                 await here.runs.wait(run_id)
                 history = await here.client.get_workflow_handle(run_id).fetch_history()
                 text = re.sub(r"\d+@[\w.-]+", "worker", history.to_json())  # no process, no host
+                for folder in (Path.cwd(), Path(sysconfig.get_path("stdlib")).parent):
+                    text = text.replace(f"{folder}/", "")
                 await anyio.Path(HISTORIES / f"{name}.json").write_text(text + "\n")
 
 
