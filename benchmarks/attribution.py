@@ -25,7 +25,7 @@ from benchmarks.simulated_engine import Simulated, simulate
 from orchestrator.attribution import Call, CallKey, Fit, Moments, Stages, split, stages_of
 
 RATES = (0.5, 3.0, 6.0)
-"""Calls a second: a third busy, two thirds busy, and full."""
+"""Calls a second: an engine that idles at times, one that hardly does, and one that is full."""
 WINDOW = 60_000_000
 
 Shares = Mapping[CallKey, float]

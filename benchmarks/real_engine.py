@@ -33,13 +33,10 @@ class Load:
         """One call with random tokens, the first of them shared with all calls."""
         random = Random(name)
         ids = [100 + i % 900 for i in range(shared)] + [random.randrange(1_000, 40_000) for _ in range(prompt - shared)]
-        generation = None
         request = EngineRequest(
             rid=f"{name:032x}", ids=ids, sampling=Sampling(max_tokens=output, temperature=1.0, seed=name)
         )
-        async for generation in self.engine.generate(request):  # noqa: B007 - the last one counts
-            pass
-        assert generation is not None
+        generation = [generation async for generation in self.engine.generate(request)][-1]
         usage, moments = generation.usage, generation.moments
         self.calls.append(
             Call(
@@ -62,7 +59,7 @@ class Load:
             async with slots:
                 await self.call(
                     name,
-                    prompt=random.choice((40, 200, 600)),
+                    prompt=random.choice((40, 120, 360)),
                     output=random.choice((4, 20, 60)),
                     shared=random.choice((0, 32)),
                 )

@@ -21,6 +21,7 @@ from orchestrator.activities import (
     ToolActivities,
 )
 from orchestrator.app import Orchestrator
+from orchestrator.attribution import Attribution, Provisional, attributing
 from orchestrator.connect import connect, ensure_search_attributes
 from orchestrator.database import Database
 from orchestrator.engine import ServerInfo, SGLang
@@ -176,6 +177,8 @@ class _Crew:
     async def hire_engine(self, url: str) -> None:
         """A worker for one engine server, once that server answers."""
         engine = await self._stack.enter_async_context(SGLang.open(url, timeout=self._settings.engine.timeout))
+        gpu = Provisional(engine.url)
+        await self._stack.enter_async_context(attributing(self._database, Attribution(self._database), [gpu]))
         activities = EngineActivities(
             engine=engine,
             info=await self._describe(engine),
@@ -183,6 +186,7 @@ class _Crew:
             transcripts=self._transcripts,
             prices=PriceBook(self._database, self._settings.price),
             meter=self.meter,
+            gpu=gpu,
         )
         http = await self._stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         sampler = Sampler(self._database, http, server=engine.url, pool=self._settings.engine.pool)

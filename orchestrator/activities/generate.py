@@ -8,6 +8,7 @@ from typing import Any, cast
 from temporalio import activity
 
 from orchestrator.activities.metering import Meter, PaidStep, heartbeats, request_id, step_name, this_attempt
+from orchestrator.attribution import Provisional
 from orchestrator.engine import EngineRequest, Prompt, Prompts, ServerInfo, SGLang
 from orchestrator.engine.call import EngineCall
 from orchestrator.engine.sglang import Generation
@@ -37,9 +38,11 @@ class EngineActivities:
         transcripts: TranscriptStore,
         prices: PriceBook,
         meter: Meter,
+        gpu: Provisional | None = None,
     ) -> None:
         self._engine = engine
         self._pool = pool
+        self._gpu = Provisional(engine.url) if gpu is None else gpu
         self._info = info
         self._transcripts = transcripts
         self._prices = prices
@@ -88,6 +91,7 @@ class EngineActivities:
             finally:
                 made = call.generation
                 step.usage, step.timings, step.moments = made.usage, made.timings, made.moments
+                step.gpu_us = self._gpu.provisional(made.usage, made.moments)
                 step.estimated = not call.confirmed
                 if step.estimated and step.usage.prompt is None:
                     step.usage = step.usage.model_copy(update={"prompt": len(prompt.ids)})

@@ -1,11 +1,10 @@
 """Attribution at work: from time to time, beside a worker."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-
-import anyio
 
 from orchestrator.attribution.provisional import Provisional
 from orchestrator.attribution.windows import Attribution
@@ -39,11 +38,11 @@ async def attributing(
             else:
                 if advanced.windows or advanced.corrections:
                     logger.info("attributed GPU time: %s", advanced)
-            await anyio.sleep(every.total_seconds())
+            await asyncio.sleep(every.total_seconds())
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(advance)
-        try:
-            yield
-        finally:
-            tasks.cancel_scope.cancel()
+    task = asyncio.create_task(advance())  # a task group would wrap what the body raises
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
