@@ -14,6 +14,8 @@ __all__ = ["router"]
 router = APIRouter(prefix="/v1")
 
 SINCE = "The first moment of the period: a date, an ISO 8601 time, or how long ago, as in `7d` or `24h`."
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL takes no text with a NUL in it."""
 UNTIL = "The first moment that is not in it any more, written in the same way."
 
 
@@ -24,9 +26,12 @@ async def see_costs(
     by: Annotated[By, Query(description="What the lines are about.")] = By.WORKFLOW,
     since: Annotated[str | None, Query(description=SINCE, max_length=64)] = None,
     until: Annotated[str | None, Query(description=UNTIL, max_length=64)] = None,
-    workflow: Annotated[str | None, Query(description="Only its runs.", max_length=255)] = None,
+    workflow: Annotated[str | None, Query(description="Only its runs.", max_length=255, pattern=NO_NUL)] = None,
     book: Annotated[
-        str | None, Query(description="Price past calls by this price book, not by what was charged.", max_length=64)
+        str | None,
+        Query(
+            description="Price past calls by this price book, not by what was charged.", max_length=64, pattern=NO_NUL
+        ),
     ] = None,
 ) -> CostReport:
     """What the caller's runs of a period cost, waste, failed runs and the share in idle GPUs included.

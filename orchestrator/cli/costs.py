@@ -125,8 +125,9 @@ def _show(report: CostReport) -> None:
         click.echo(f"GPUs idle or overhead: {dollars(report.total.idle)}{used}. It is not in the cost.")
     for unpriced in report.unpriced:
         where = f" in pool {unpriced.pool}" if unpriced.pool else ""
+        calls = "1 call" if unpriced.calls == 1 else f"{unpriced.calls:,} calls"
         click.echo(
-            f"Not in the cost, for want of a price in book {report.book}: {unpriced.calls:,} calls of "
+            f"Not in the cost, for want of a price in book {report.book}: {calls} of "
             f"{unpriced.model}{where}, {unpriced.tokens:,} tokens."
         )
 

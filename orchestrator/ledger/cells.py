@@ -7,7 +7,7 @@ up to the whole. A run falls in the period in which it ended; while it is runnin
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date
 from enum import StrEnum
 from typing import Any
 
@@ -263,9 +263,9 @@ def charged(scope: Scope, c: Any, roots: Any) -> list[ColumnElement[bool]]:
 def _between(at: Any, timeframe: Timeframe) -> list[ColumnElement[bool]]:
     bounds: list[ColumnElement[bool]] = []
     if timeframe.since is not None:
-        bounds.append(at >= timeframe.since)
+        bounds.append(at >= timeframe.since.astimezone(UTC))  # SQLite drops the zone
     if timeframe.until is not None:
-        bounds.append(at < timeframe.until)
+        bounds.append(at < timeframe.until.astimezone(UTC))
     return bounds
 
 

@@ -1,7 +1,8 @@
 """What GPUs cost while no call used them, and who shares in it.
 
 A pool's idling and overhead in a period is shared by those who used the pool in that period, in proportion to the GPU
-time on their charges. It stands beside the cost and is never part of it.
+time on their charges. It stands beside the cost and is never part of it. Windows that aren't final yet count as far as
+they are known.
 """
 
 from collections.abc import Hashable, Mapping, Sequence

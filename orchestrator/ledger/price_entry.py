@@ -4,7 +4,7 @@ import csv
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
@@ -79,14 +79,10 @@ def read_prices(path: Path, *, default: Mapping[str, Any]) -> Sequence[NewPrice]
 
 
 def _value(name: str, value: Any) -> Any:
-    if name not in _RENAMED:
+    if name not in _RENAMED or isinstance(value, datetime):
         return value
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = value.isoformat()
-    if not isinstance(value, str):
-        return value
-    try:
-        return moment(value, what=name)
+    try:  # a date of TOML's own is written as any other
+        return moment(str(value), what=name)
     except InvalidPeriod as error:
         raise ValueError(str(error)) from error
 

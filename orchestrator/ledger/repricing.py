@@ -176,7 +176,7 @@ def corrections(segments: Sequence[Segment]) -> Subquery:
     table = segment_table(segments)
     later = charges.alias("later")
     corrected = exists().where(later.c.entry > 0, *(later.c[name] == charges.c[name] for name in _KEY))
-    call = [*(charges.c[part] for part in _KEY), charges.c.outcome]
+    call = [charges.c[part] for part in _KEY]
     so_far = {
         name: func.sum(known(charges.c[name])).over(partition_by=call, order_by=charges.c.entry, rows=(None, 0))
         for name in _USED

@@ -25,7 +25,7 @@ _FIGURES = (
 
 
 class Rows:
-    """Gathers rows; `write` puts them into a database, in place of what was there."""
+    """Gathers rows, to put them into a database."""
 
     def __init__(self) -> None:
         self.runs: list[dict[str, Any]] = []
@@ -194,10 +194,16 @@ class Rows:
         )
 
     async def write(self, database: Database) -> None:
-        tables = ((runs, self.runs), (charges, self.charges), (engine_windows, self.windows), (prices, self.prices))
+        """Puts the rows in place of all that was there."""
         async with database.begin() as connection:
             for table in (charges, accounts, runs, engine_windows, prices):
                 await connection.execute(delete(table))
+        await self.add(database)
+
+    async def add(self, database: Database) -> None:
+        """Puts the rows beside what is there."""
+        tables = ((runs, self.runs), (charges, self.charges), (engine_windows, self.windows), (prices, self.prices))
+        async with database.begin() as connection:
             for table, rows in tables:
                 if rows:
                     await connection.execute(table.insert(), rows)

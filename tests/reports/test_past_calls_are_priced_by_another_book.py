@@ -43,11 +43,12 @@ async def test_each_call_by_the_row_that_was_in_force_when_it_was_reserved(datab
     for days, prompt in ((-1, 1), (0, 10), (1, 100), (2, 1000), (3, 10_000)):
         # Reserved a second before the day ends, settled on the next one.
         rows.charge(run, Usage(prompt=prompt), at=MARCH + (days + 1) * DAY - timedelta(seconds=1))
+    rows.charge(run, Usage(prompt=100_000), at=MARCH + DAY)
     rows.price(times(A_TOKEN, 2), at=MARCH - 10 * DAY)
     rows.price(times(A_TOKEN, 3), at=MARCH + DAY, valid_until=MARCH + 2 * DAY)
     rows.price(times(A_TOKEN, 5), at=MARCH + 3 * DAY)
     await rows.write(database)
-    assert nano((await priced(database)).total.cost) == 2 + 20 + 300 + 2000 + 50_000
+    assert nano((await priced(database)).total.cost) == 2 + 20 + 300 + 2000 + 50_000 + 300_000
 
 
 async def test_the_most_specific_row_prices_a_call(database: Database) -> None:

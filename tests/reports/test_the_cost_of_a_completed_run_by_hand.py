@@ -1,6 +1,6 @@
 """A ledger small enough to add up on paper. A prompt token costs 2,000 nano-dollars, an output token 8,000."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta, timezone
 from decimal import Decimal
 
 import pytest
@@ -165,8 +165,11 @@ async def test_a_charge_is_in_the_period_of_its_settlement_and_a_run_in_that_of_
         "2026-03-01": (1, 1, usd("0.0002")),
         "2026-03-02": (0, 0, usd("0.0001")),
     }
-    only = await lines(database, By.WORKFLOW, Timeframe(since=MARCH, until=MARCH + DAY))
-    assert (only["answer"].cost, only["answer"].completed) == (usd("0.0002"), 1)
+    east = timezone(timedelta(hours=9))
+    for zone in (UTC, east):
+        frame = Timeframe(since=MARCH.astimezone(zone), until=(MARCH + DAY).astimezone(zone))
+        only = (await lines(database, By.WORKFLOW, frame))["answer"]
+        assert (only.cost, only.completed) == (usd("0.0002"), 1)
 
 
 async def test_only_a_tenant_and_only_a_workflow(database: Database) -> None:
