@@ -7,15 +7,13 @@ import re
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 import anyio
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from sqlalchemy import select
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import (
     SearchAttributePair,
@@ -31,6 +29,7 @@ from orchestrator.database import Database
 from orchestrator.errors import IdempotencyConflict, InvalidInput, NoReceiptYet, RunHasEnded, UnknownName
 from orchestrator.execution import TENANT
 from orchestrator.funding import WAITING
+from orchestrator.history import HistoryReader, RunEvent
 from orchestrator.ledger import (
     BillLine,
     By,
@@ -45,11 +44,11 @@ from orchestrator.ledger import (
     verify,
 )
 from orchestrator.signature import ReasoningWorkflow
-from orchestrator.steps import CLOSE_RUN, DISCARD, TOP_UP, RunStatus, TopUp
+from orchestrator.steps import TOP_UP, RunStatus, TopUp
 from orchestrator.tool import problem_of
 from orchestrator.usage import Receipt, Usd
 
-__all__ = ["Run", "RunEvent", "RunSummary", "Runs", "parsed_top_up"]
+__all__ = ["Run", "RunSummary", "Runs", "parsed_top_up"]
 
 logger = logging.getLogger(__name__)
 
@@ -114,25 +113,6 @@ class RunSummary(BaseModel):
     cost: Usd
     """US dollars so far."""
     tokens: int
-
-
-class RunEvent(BaseModel):
-    """Something that happened in a run. Made from Temporal's own history, so it is durable and has a place in it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: int
-    """Its place in the history; hand it back to go on from there."""
-    type: str
-    """`run.started`, `step.started`, `step.completed`, `step.failed`, `run.completed`, `run.failed`, ..."""
-    at: datetime
-    step: int | None = None
-    """Which step; the id of its `step.started`."""
-    name: str | None = None
-    summary: str | None = None
-    attempt: int | None = None
-    error: str | None = None
-    receipt: Receipt | None = None
 
 
 class Runs:
@@ -323,7 +303,7 @@ class Runs:
             UnknownName: the tenant has no such run.
         """
         handle, _ = await self._describe(run_id, tenant)
-        reader = _HistoryReader(self._client)
+        reader = HistoryReader(self._client)
         async for event in handle.fetch_history_events(wait_new_event=True):
             told = await reader.read(event)
             if told is not None and event.event_id > after:
@@ -402,68 +382,6 @@ def parsed_top_up(value: JsonValue) -> TopUp:
         return TopUp.model_validate(value)
     except ValidationError as error:
         raise InvalidInput("the top-up", problem_of(error)) from error
-
-
-class _HistoryReader:
-    """Turns Temporal's history into events that a user knows."""
-
-    def __init__(self, client: Client) -> None:
-        self._converter = client.data_converter
-        self._names: dict[int, str] = {}
-
-    async def read(self, event: HistoryEvent) -> RunEvent | None:
-        """One event, or `None` for those that say nothing to a user."""
-        kind = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").lower()
-        at = event.event_time.ToDatetime(UTC)
-        if event.HasField("activity_task_scheduled_event_attributes"):
-            name = event.activity_task_scheduled_event_attributes.activity_type.name
-            self._names[event.event_id] = name
-            if name in (CLOSE_RUN, DISCARD, TOP_UP):
-                return None
-            summary = await self._text(event.user_metadata.summary)
-            return RunEvent(
-                id=event.event_id, type="step.started", at=at, step=event.event_id, name=name, summary=summary
-            )
-        if event.HasField("activity_task_completed_event_attributes"):
-            completed = event.activity_task_completed_event_attributes
-            values = await self._converter.decode(completed.result.payloads)
-            answer: Any = values[0] if values else None
-            receipt = cast("dict[str, Any]", answer).get("receipt") if isinstance(answer, dict) else None
-            return self._step(event, at, "step.completed", completed.scheduled_event_id, receipt=receipt)
-        for outcome in ("failed", "timed_out", "canceled"):
-            if event.HasField(f"activity_task_{outcome}_event_attributes"):  # type: ignore[arg-type]
-                attributes = getattr(event, f"activity_task_{outcome}_event_attributes")
-                error = getattr(attributes, "failure", None)
-                return self._step(
-                    event, at, f"step.{outcome}".replace("canceled", "cancelled"), attributes.scheduled_event_id,
-                    error=_cause(error) if error else None,
-                )  # fmt: skip
-        if kind.startswith("workflow_execution_") and not kind.endswith(("signaled", "requested")):
-            ending = kind.removeprefix("workflow_execution_").replace("canceled", "cancelled")
-            failed = event.HasField("workflow_execution_failed_event_attributes")
-            error = event.workflow_execution_failed_event_attributes.failure.message if failed else None
-            return RunEvent(id=event.event_id, type=f"run.{ending}", at=at, error=error)
-        return None
-
-    def _step(
-        self, event: HistoryEvent, at: datetime, kind: str, step: int, *, receipt: Any = None, error: str | None = None
-    ) -> RunEvent | None:
-        name = self._names.get(step)
-        if name == CLOSE_RUN:
-            return None
-        return RunEvent(id=event.event_id, type=kind, at=at, step=step, name=name, receipt=receipt, error=error)
-
-    async def _text(self, payload: Any) -> str | None:
-        if not payload.data:
-            return None
-        (text,) = await self._converter.decode([payload])
-        return str(text)
-
-
-def _cause(failure: Any) -> str:
-    while failure.HasField("cause"):
-        failure = failure.cause
-    return failure.message
 
 
 def _digest(*parts: str) -> str:

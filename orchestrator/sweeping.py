@@ -1,9 +1,7 @@
 """The sweeper at work: what Temporal knows of attempts, and a sweep from time to time beside a worker."""
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +10,7 @@ from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from orchestrator.background import repeating
 from orchestrator.database import Database
 from orchestrator.ledger import Attempt, Facts, Sweeper
 
@@ -53,27 +52,15 @@ class Liveness:
         return self._seen[key]
 
 
-@asynccontextmanager
-async def sweeping(
+def sweeping(
     client: Client, database: Database, facts: Facts | None, *, every: timedelta = EVERY
-) -> AsyncGenerator[None]:
-    """Sweeps the ledger from time to time while the body runs. A sweep that fails is logged, and tried again."""
+) -> AbstractAsyncContextManager[None]:
+    """Sweeps the ledger from time to time while the body runs."""
     sweeper = Sweeper(database, is_over=Liveness(client).is_over, facts=facts)
 
     async def sweep() -> None:
-        while True:
-            await asyncio.sleep(every.total_seconds())
-            try:
-                swept = await sweeper.sweep()
-            except Exception:  # the database or Temporal is away: what is open stays so until they are back
-                logger.warning("the ledger couldn't be swept", exc_info=True)
-                continue
-            if swept.from_facts or swept.estimated or swept.corrected:
-                logger.info("swept the ledger: %s", swept)
+        swept = await sweeper.sweep()
+        if swept.from_facts or swept.estimated or swept.corrected:
+            logger.info("swept the ledger: %s", swept)
 
-    task = asyncio.create_task(sweep())  # a task group would wrap what the body raises
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    return repeating("sweep the ledger", sweep, every=every)

@@ -96,6 +96,8 @@ async def running_workers(
         if Role.ENGINE in roles:
             for url in engine_urls or [str(url) for url in settings.engine.urls]:
                 await crew.hire_engine(url)
+            attribution = Attribution(database, gpus={settings.engine.pool: settings.engine.gpus})
+            await stack.enter_async_context(attributing(database, attribution, crew.estimates))
         if Role.WORKFLOWS in roles:
             for app in apps:
                 await crew.hire_workflows(app)
@@ -133,6 +135,8 @@ class _Crew:
         self.ledger = Ledger(database)
         self.telemetry = telemetry
         self.meter = Meter(database, self.ledger, telemetry)
+        self.estimates: list[Provisional] = []
+        """Of the engines hired so far."""
         self._transcripts = TranscriptStore(database)
 
     async def hire(self, queue: str, activities: Sequence[Callable[..., Any]], *, slots: int = 100) -> None:
@@ -177,8 +181,8 @@ class _Crew:
     async def hire_engine(self, url: str) -> None:
         """A worker for one engine server, once that server answers."""
         engine = await self._stack.enter_async_context(SGLang.open(url, timeout=self._settings.engine.timeout))
-        gpu = Provisional(engine.url)
-        await self._stack.enter_async_context(attributing(self._database, Attribution(self._database), [gpu]))
+        gpu = Provisional(engine.url, gpus=self._settings.engine.gpus)
+        self.estimates.append(gpu)
         activities = EngineActivities(
             engine=engine,
             info=await self._describe(engine),

@@ -127,7 +127,8 @@ class EngineActivities:
         async with AsyncExitStack() as stack:
             while True:
                 most = Usage(prompt=prompt, output=sampling.max_tokens)
-                bound = Bound(tokens=most.total, nano=price.cost(most), calls=1)
+                gpu_us = self._gpu.bound(most)
+                bound = Bound(tokens=most.total, nano=price.cost(most, gpu_us), gpu_us=gpu_us, calls=1)
                 reserved = self._meter.step(
                     request.scope, what, bound=bound, price=price, died=_last_heartbeat(prompt), closing=request.closing
                 )

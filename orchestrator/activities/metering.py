@@ -152,9 +152,10 @@ class Meter:
         Raises:
             BudgetExceeded: the run can't afford the step.
         """
+        attempt = replace(this_attempt(), call=call)
         try:
             reservation = await self.ledger.reserve(
-                replace(this_attempt(), call=call),
+                attempt,
                 scope,
                 what,
                 bound=bound,
@@ -166,7 +167,15 @@ class Meter:
         except BudgetExceeded as refusal:
             self._telemetry.metrics.observe_refusal(scope, refusal.limit)
             raise
-        seen = SeenStep(scope=scope, kind=what.kind, name=what.name, pool=what.pool, server=what.server, rid=what.rid)
+        seen = SeenStep(
+            scope=scope,
+            kind=what.kind,
+            name=what.name,
+            pool=what.pool,
+            server=what.server,
+            rid=what.rid,
+            attempt=attempt.attempt,
+        )
         step = PaidStep(self, reservation, seen)
         if isinstance(reservation, Replayed):
             yield step

@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 
 from orchestrator.api.problems import MalformedEventId
 from orchestrator.api.shutdown import Shutdown
-from orchestrator.runs import RunEvent
+from orchestrator.history import RunEvent
 
 __all__ = ["EventStream", "event_id"]
 

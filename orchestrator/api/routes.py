@@ -21,7 +21,8 @@ from orchestrator.api.problems import (
 from orchestrator.api.shutdown import Shutdown
 from orchestrator.budget import Budget
 from orchestrator.errors import IdempotencyConflict, InvalidInput, RunHasEnded, UnknownName
-from orchestrator.runs import Run, RunEvent, RunSummary, parsed_top_up
+from orchestrator.history import RunEvent
+from orchestrator.runs import Run, RunSummary, parsed_top_up
 from orchestrator.signature import ReasoningWorkflow
 from orchestrator.steps import RunStatus, TopUp
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from orchestrator.attribution.clock import Clock
 from orchestrator.attribution.work import CallKey, Stages, Weights
+from orchestrator.ledger.apportion import apportion
 
-__all__ = ["Evidence", "Split", "apportion", "split"]
+__all__ = ["Evidence", "Split", "split"]
 
 RATE = 2.0**80
 """Units of a rate of work: the work of a microsecond, each microsecond."""
@@ -57,24 +58,6 @@ class Split:
     """Calls in it whose times aren't the engine's own."""
 
 
-def apportion(total: int, parts: Sequence[tuple[CallKey, int]]) -> dict[CallKey, int]:
-    """Splits a whole number in proportion to whole numbers, by largest remainders; ties go by key.
-
-    The result adds up to the total, unless all parts are zero: then it is zero too.
-    """
-    whole = sum(part for _, part in parts)
-    if whole <= 0:
-        return dict.fromkeys((key for key, _ in parts), 0)
-    shares: dict[CallKey, int] = {}
-    remainders: list[tuple[int, CallKey]] = []
-    for key, part in parts:
-        shares[key], remainder = divmod(total * part, whole)
-        remainders.append((-remainder, key))
-    for _, key in sorted(remainders)[: total - sum(shares.values())]:
-        shares[key] += 1
-    return shares
-
-
 _CALL, _AGAIN = "call", "retracted"
 
 
@@ -100,8 +83,7 @@ def split(
             sweep.retract(piece, weights.prefill * piece.retracted / busy)
     shares, retracted = sweep.run()
     active = activity.within(start, end) * gpus
-    parts = [((_CALL, *call.key), shares.get(call.key, 0)) for call in inside]
-    pool = apportion(active, [*parts, ((_AGAIN,), retracted)])
+    pool = apportion(active, {**{(_CALL, *call.key): shares.get(call.key, 0) for call in inside}, (_AGAIN,): retracted})
     again = pool.pop((_AGAIN,))
     bypassing = sum(_bypassing(piece, activity, start, end) for piece in evidence) * gpus
     wall = (end - start) * gpus

@@ -1,13 +1,13 @@
 """Attribution at work: from time to time, beside a worker."""
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 from orchestrator.attribution.provisional import Provisional
 from orchestrator.attribution.windows import Attribution
+from orchestrator.background import repeating
 from orchestrator.database import Database
 
 __all__ = ["attributing"]
@@ -17,32 +17,20 @@ logger = logging.getLogger(__name__)
 EVERY = timedelta(seconds=20)
 
 
-@asynccontextmanager
-async def attributing(
+def attributing(
     database: Database, attribution: Attribution, estimates: Sequence[Provisional] = (), *, every: timedelta = EVERY
-) -> AsyncGenerator[None]:
-    """Makes windows final from time to time while the body runs; one time that fails is logged, and tried again.
+) -> AbstractAsyncContextManager[None]:
+    """Makes windows final from time to time while the body runs.
 
     Args:
         estimates: what learns from each window that became final.
     """
 
     async def advance() -> None:
-        while True:
-            try:
-                advanced = await attribution.advance()
-                for estimate in estimates:
-                    await estimate.refresh(database)
-            except Exception:  # the database is away: what isn't final stays so until it is back
-                logger.warning("GPU time couldn't be attributed", exc_info=True)
-            else:
-                if advanced.windows or advanced.corrections:
-                    logger.info("attributed GPU time: %s", advanced)
-            await asyncio.sleep(every.total_seconds())
+        advanced = await attribution.advance()
+        for estimate in estimates:
+            await estimate.refresh(database)
+        if advanced.windows or advanced.corrections:
+            logger.info("attributed GPU time: %s", advanced)
 
-    task = asyncio.create_task(advance())  # a task group would wrap what the body raises
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    return repeating("attribute GPU time", advance, every=every)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -14,16 +13,15 @@ from orchestrator.attribution.estimator import Evidence
 from orchestrator.attribution.weights import Moments
 from orchestrator.attribution.work import Call
 from orchestrator.database.tables import charges, engine_counters
-from orchestrator.ledger.timeframes import unix_us
+from orchestrator.ledger.rows import CALL, same_call
+from orchestrator.ledger.timeframes import at_unix_us, unix_us
 from orchestrator.steps import GENERATE
 
 __all__ = [
     "KEY",
-    "KEY_NAMES",
     "Observed",
     "call_of",
     "last_sign",
-    "moment_of",
     "next_sign",
     "observe",
     "oldest_open",
@@ -31,8 +29,7 @@ __all__ = [
     "snapshots",
 ]
 
-KEY_NAMES = ("workflow_id", "run_id", "activity_id", "attempt", "call")
-KEY = tuple(charges.c[name] for name in KEY_NAMES)
+KEY = tuple(charges.c[name] for name in CALL)
 """Of a call; its rows differ in `entry`."""
 
 _TOLD = ("entered_us", "prefilled_us", "finished_us")
@@ -58,11 +55,6 @@ class Observed:
     model: str | None
 
 
-def moment_of(us: int) -> datetime:
-    """Unix time in microseconds as the ledger's moments."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
-
-
 def call_of(rows: Sequence[Any]) -> Call:
     """A settled call from its rows, in order of entry: tokens add up, and of times the last word counts."""
     base = rows[0]
@@ -71,7 +63,7 @@ def call_of(rows: Sequence[Any]) -> Call:
     }
     tokens = {name: _sum(getattr(row, name) for row in rows) for name in _COUNTED}
     return Call(
-        key=tuple(getattr(base, name) for name in KEY_NAMES),
+        key=tuple(getattr(base, name) for name in CALL),
         prompt=tokens["prompt_tokens"],
         cached=tokens["cached_tokens"],
         output=tokens["output_tokens"],
@@ -154,12 +146,13 @@ async def _rows(connection: AsyncConnection, server: str, low: int, high: int, l
         charges.c.finished_us.is_(None),
         charges.c.entry == 0,
         charges.c.kind == GENERATE,
-        charges.c.reserved_at >= moment_of(low - longest),
-        charges.c.reserved_at < moment_of(high),
+        charges.c.reserved_at >= at_unix_us(low - longest),
+        charges.c.reserved_at < at_unix_us(high),
     )
     touched = union(timed, untimed).subquery()
-    same = and_(*(column == touched.c[column.name] for column in KEY))
-    query: Select[Any] = select(*_COLUMNS).join(touched, same).where(charges.c.outcome.is_not(None))
+    query: Select[Any] = (
+        select(*_COLUMNS).join(touched, same_call(charges.c, touched.c)).where(charges.c.outcome.is_not(None))
+    )
     by_call: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
     for row in await connection.execute(query.order_by(charges.c.reserved_at, *KEY, charges.c.entry)):
         by_call[row[: len(KEY)]].append(row)
@@ -207,7 +200,7 @@ async def next_sign(connection: AsyncConnection, server: str, moment: int, *, lo
     untimed = select(func.min(reserved)).where(
         charges.c.server == server,
         finished.is_(None),
-        reserved > moment_of(moment),
+        reserved > at_unix_us(moment),
         charges.c.entry == 0,
         charges.c.outcome.is_not(None),
         charges.c.prompt_tokens > 0,

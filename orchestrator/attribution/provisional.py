@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from orchestrator.attribution.work import Weights
+from orchestrator.attribution.work import ASSUMED, Weights
 from orchestrator.database import Database
 from orchestrator.database.tables import engine_windows
 from orchestrator.usage import EngineMoments, Usage
@@ -50,6 +50,12 @@ class Provisional:
         if told["work"] > 0:
             self._weights, self._batch = Weights.load(told), max(1.0, told["batch"])
             self._ratio = attributed / told["work"]
+
+    def bound(self, usage: Usage) -> int:
+        """Microseconds, times the GPUs, that a call of at most these tokens may take: by estimate, and alone."""
+        weights = ASSUMED if self._weights is None else self._weights
+        prompt, output = usage.prompt or 0, usage.output or 0
+        return round(weights.work(uncached=prompt, prompt=prompt, output=output)) * self._gpus
 
     def provisional(self, usage: Usage, moments: EngineMoments) -> int | None:
         """Microseconds, times the GPUs; `None` where the engine gave no times.

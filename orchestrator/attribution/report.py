@@ -9,13 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import func, select
 
-from orchestrator.attribution.estimator import apportion
-from orchestrator.attribution.observed import moment_of
 from orchestrator.database import Database
 from orchestrator.database.tables import engine_windows
 from orchestrator.errors import UnknownName
+from orchestrator.ledger.apportion import apportion
 from orchestrator.ledger.prices import HOUR_US
-from orchestrator.ledger.timeframes import EVER, Timeframe, unix_us
+from orchestrator.ledger.timeframes import EVER, Timeframe, at_unix_us, unix_us
 from orchestrator.usage import Usd, usd_from_nano
 
 __all__ = ["GpuReport", "GpuTime", "gpu_report"]
@@ -106,7 +105,7 @@ def _time(rows: Sequence[Any]) -> GpuTime:
     us = {part: sum(int(getattr(row, f"{part}_us")) for row in rows) for part in PARTS}
     priced = {part: sum(int(getattr(row, f"{part}_us")) * row.gpu_price for row in rows) for part in PARTS}
     nano = (sum(priced.values()) + HOUR_US // 2) // HOUR_US
-    cost = apportion(nano, [((part,), price) for part, price in priced.items()])
+    cost = apportion(nano, priced)
     wall = sum(us.values())
     methods, provisional = Counter[str](), 0
     for row in rows:
@@ -116,7 +115,7 @@ def _time(rows: Sequence[Any]) -> GpuTime:
     return GpuTime(
         server=rows[0].server,
         pool=rows[0].pool,
-        started_at=moment_of(min(row.started_us for row in rows)),
+        started_at=at_unix_us(min(row.started_us for row in rows)),
         windows=methods.total(),
         provisional=provisional,
         methods=dict(sorted(methods.items())),
@@ -126,7 +125,7 @@ def _time(rows: Sequence[Any]) -> GpuTime:
         overhead=timedelta(microseconds=us["overhead"]),
         utilisation=round(Decimal(wall - us["idle"]) / wall, 4) if wall else None,
         cost=usd_from_nano(nano),
-        attributed_cost=usd_from_nano(cost["attributed",]),
-        idle_cost=usd_from_nano(cost["idle",]),
-        overhead_cost=usd_from_nano(cost["overhead",]),
+        attributed_cost=usd_from_nano(cost["attributed"]),
+        idle_cost=usd_from_nano(cost["idle"]),
+        overhead_cost=usd_from_nano(cost["overhead"]),
     )

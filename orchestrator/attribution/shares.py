@@ -8,15 +8,15 @@ it, or where a later correction of another kind moved the figure.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, select, union
+from sqlalchemy import func, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.attribution.observed import KEY, KEY_NAMES, call_of
+from orchestrator.attribution.observed import KEY, call_of
 from orchestrator.attribution.work import Call
 from orchestrator.database import Database
 from orchestrator.database.tables import charges, engine_windows, gpu_shares
-from orchestrator.ledger.corrections import Reason, correct
-from orchestrator.ledger.rows import row_price
+from orchestrator.ledger.corrections import correct
+from orchestrator.ledger.rows import CALL, Reason, row_price, same_call
 from orchestrator.ledger.timeframes import unix_us
 from orchestrator.usage import Usage
 
@@ -37,7 +37,7 @@ async def _differing(
     connection: AsyncConnection, server: str, since: int, until: int, longest: int
 ) -> Sequence[Sequence[Any]]:
     """Calls whose rows don't add up to their shares."""
-    shared = tuple(gpu_shares.c[name] for name in KEY_NAMES)
+    shared = tuple(gpu_shares.c[name] for name in CALL)
     ended = select(*KEY).where(
         charges.c.server == server, charges.c.finished_us >= since, charges.c.finished_us < until
     )
@@ -49,13 +49,11 @@ async def _differing(
         .group_by(*shared)
         .subquery()
     )
-    here = tuple(touched.c[name] for name in KEY_NAMES)
-    same_row = and_(*(charges.c[name] == touched.c[name] for name in KEY_NAMES))
-    same_share = and_(*(share.c[name] == touched.c[name] for name in KEY_NAMES))
+    here = tuple(touched.c[name] for name in CALL)
     query = (
         select(*here)
-        .join(charges, same_row)
-        .outerjoin(share, same_share)
+        .join(charges, same_call(charges.c, touched.c))
+        .outerjoin(share, same_call(share.c, touched.c))
         .group_by(*here, share.c.gpu_us)
         .having(func.coalesce(func.sum(charges.c.gpu_us), 0) != func.coalesce(share.c.gpu_us, 0))
         .order_by(*here)
@@ -64,7 +62,7 @@ async def _differing(
 
 
 async def _correct(database: Database, server: str, key: Sequence[Any]) -> int:
-    named = dict(zip(KEY_NAMES, key, strict=True))
+    named = dict(zip(CALL, key, strict=True))
     query = select(charges).where(*(charges.c[name] == value for name, value in named.items()))
     locked = query.where(charges.c.entry == 0, charges.c.outcome.is_not(None)).with_for_update()
     async with database.begin() as connection:
@@ -98,7 +96,7 @@ async def _final_share(connection: AsyncConnection, server: str, call: Call, set
         covered = row.started_us + row.wall_us // row.gpus
     if covered < end:
         return None
-    own = (gpu_shares.c[name] == value for name, value in zip(KEY_NAMES, call.key, strict=True))
+    own = (gpu_shares.c[name] == value for name, value in zip(CALL, call.key, strict=True))
     total = select(func.sum(gpu_shares.c.gpu_us)).where(
         gpu_shares.c.server == server, gpu_shares.c.started_us >= first, gpu_shares.c.started_us < end, *own
     )

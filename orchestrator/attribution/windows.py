@@ -17,10 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.attribution.estimator import Split, split
 from orchestrator.attribution.observed import (
-    KEY_NAMES,
     Observed,
     last_sign,
-    moment_of,
     next_sign,
     observe,
     oldest_open,
@@ -35,7 +33,8 @@ from orchestrator.database.tables import charges, engine_counters, engine_window
 from orchestrator.ledger.pricebooks import ANY
 from orchestrator.ledger.prices import DEFAULT_BOOK
 from orchestrator.ledger.repricing import timeline
-from orchestrator.ledger.timeframes import unix_us
+from orchestrator.ledger.rows import CALL
+from orchestrator.ledger.timeframes import at_unix_us, unix_us
 
 __all__ = ["Advanced", "Attribution"]
 
@@ -237,7 +236,7 @@ class Attribution:
             if not (await connection.execute(new, computed.row(final=final))).rowcount:
                 return 0
             shares = [
-                {**window.key, **dict(zip(KEY_NAMES, key, strict=True)), "gpu_us": share}
+                {**window.key, **dict(zip(CALL, key, strict=True)), "gpu_us": share}
                 for key, share in computed.split.shares.items()
                 if share
             ]
@@ -276,7 +275,7 @@ async def _last_fit(connection: AsyncConnection, server: str) -> Fit:
 async def _gpu_price(connection: AsyncConnection, model: str, pool: str, at_us: int) -> int:
     """Nano-dollars for a GPU-hour by the price book; 0 where the pool is priced by tokens."""
     rows = (await connection.execute(select(prices).where(prices.c.book == DEFAULT_BOOK))).all()
-    moment = moment_of(at_us)
+    moment = at_unix_us(at_us)
     for segment in timeline(rows, model, pool):
         if segment.begin <= moment < segment.end:
             return segment.row.gpu_price or 0

@@ -10,8 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.tree import Tree
 
+from orchestrator.history import RunEvent
 from orchestrator.ledger import BillLine
-from orchestrator.runs import Run, RunEvent
+from orchestrator.runs import Run
 from orchestrator.usage import Receipt
 
 __all__ = ["bill_table", "dollars", "follow", "receipt_table", "seconds", "show_in_full", "tokens"]

@@ -15,11 +15,10 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from orchestrator.engine.records import HEALTH_CHECK, NOTHING_COMPUTED, EngineFact, read_export, read_scheduler_line
+from orchestrator.engine.records import HEALTH_CHECK, EngineFact, read_export, read_scheduler_line
 from orchestrator.errors import ConfigurationError
-from orchestrator.usage import EngineMoments
 
-__all__ = ["NEVER_COMPUTED", "EngineFact", "EngineFacts"]
+__all__ = ["EngineFact", "EngineFacts"]
 
 REMEMBERED = 32_768
 """Latest requests that are kept in memory, some 1.5 kB each; older ones are searched for in the files."""
@@ -29,9 +28,6 @@ SETTLING = timedelta(seconds=30)
 """A request whose client is gone ends within it: the engine looks for its client every few seconds."""
 SAME_PROCESS = 1.0
 """Seconds by which what two lines say of their process's birth may differ."""
-
-NEVER_COMPUTED = EngineFact(usage=NOTHING_COMPUTED, moments=EngineMoments())
-"""What is so of a request that isn't recorded, though its server recorded all it computed (`EngineFacts.covers`)."""
 
 
 @dataclass
@@ -107,7 +103,7 @@ class EngineFacts:
             return await anyio.to_thread.run_sync(self._find, wanted)
 
     async def covers(self, server: str, since: datetime, until: datetime) -> bool:
-        """Whether what isn't recorded of a server's requests of a time was never computed: it is `NEVER_COMPUTED`.
+        """Whether what isn't recorded of a server's requests of a time was never computed.
 
         So it is where one process of the server's scheduler was there before `since`, and still wrote some time after
         `until`. Only for servers that log as `orchestrator.engine.records.scheduler_logging` says; they are told apart

@@ -193,54 +193,49 @@ class SGLang:
         Raises:
             EngineError: refused, overloaded or unreachable; or the stream broke off, or said what can't be.
         """
-        sampling: dict[str, Any] = {
-            "max_new_tokens": request.sampling.max_tokens,
-            "temperature": request.sampling.temperature,
-            "top_p": request.sampling.top_p,
-        }
-        if request.sampling.stop:
-            sampling["stop"] = request.sampling.stop
-        if request.sampling.seed is not None:
-            sampling["sampling_seed"] = request.sampling.seed
-        if request.output_schema is not None:
-            sampling["json_schema"] = json.dumps(request.output_schema)
-        body: dict[str, Any] = {
-            "rid": request.rid,
-            "input_ids": list(request.ids),
-            "sampling_params": sampling,
-            "stream": True,
-        }
-        if request.cache_salt is not None:
-            body["cache_salt"] = request.cache_salt
         generation = Generation()
         try:
-            async with self._http.stream("POST", "/generate", json=body, headers=request.headers) as response:
+            async with self._http.stream("POST", "/generate", json=_body(request), headers=request.headers) as response:
                 if response.is_error:
                     await response.aread()
                     raise self._refusal(response)
                 async for line in response.aiter_lines():
                     if not line.startswith("data: {"):
                         continue
-                    try:
-                        chunk = json.loads(line.removeprefix("data: "))
-                        self._check(chunk)
-                        generation.feed(chunk)
-                    except (AttributeError, KeyError, TypeError, ValueError) as error:
-                        raise EngineMisreported(self.url, _problem(error)) from error
-                    yield generation
+                    counted, refused = self._take(line, generation)
+                    if counted:
+                        yield generation
+                    if refused is not None:
+                        raise refused
         except httpx.TransportError as error:
             reached = not isinstance(error, NOT_SENT)
             raise EngineUnavailable(self.url, _words(error), reached=reached) from error
         if generation.finish is None:
             raise EngineUnavailable(self.url, "the stream ended in mid-answer", reached=True)
 
-    def _check(self, chunk: Mapping[str, Any]) -> None:
-        """Raises what a stream that was accepted says afterwards: a refusal, or a full queue."""
+    def _take(self, line: str, generation: Generation) -> tuple[bool, EngineError | None]:
+        """Feeds a line of the stream to the answer; whether it said something of it, and whether it refuses to go on.
+
+        A refusal that counts tokens comes after the engine has computed them.
+        """
+        try:
+            chunk = json.loads(line.removeprefix("data: "))
+            refused = self._refused(chunk)
+            counted = refused is None or "prompt_tokens" in chunk.get("meta_info", {})
+            if counted:
+                generation.feed(chunk)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise EngineMisreported(self.url, _problem(error)) from error
+        return counted, refused
+
+    def _refused(self, chunk: Mapping[str, Any]) -> EngineError | None:
+        """What a stream that was accepted says afterwards: a refusal, or a full queue."""
         if error := chunk.get("error"):
-            raise refusal(self.url, int(error.get("code") or 400), str(error.get("message")))
+            return refusal(self.url, int(error.get("code") or 400), str(error.get("message")))
         finish: Mapping[str, Any] = chunk["meta_info"].get("finish_reason") or {}
         if finish.get("type") == "abort" and (code := finish.get("status_code")):
-            raise refusal(self.url, int(code), str(finish.get("message")))
+            return refusal(self.url, int(code), str(finish.get("message")))
+        return None
 
     async def abort(self, rid: str) -> None:
         """Asks the server to end a request. The request's own stream confirms it, with the tokens made until then."""
@@ -285,6 +280,29 @@ class SGLang:
             problem = response.text[:200] or response.reason_phrase
         after = response.headers.get("retry-after", "")
         return refusal(self.url, response.status_code, problem, float(after) if after.isdigit() else None)
+
+
+def _body(request: EngineRequest) -> Mapping[str, Any]:
+    sampling: dict[str, Any] = {
+        "max_new_tokens": request.sampling.max_tokens,
+        "temperature": request.sampling.temperature,
+        "top_p": request.sampling.top_p,
+    }
+    if request.sampling.stop:
+        sampling["stop"] = request.sampling.stop
+    if request.sampling.seed is not None:
+        sampling["sampling_seed"] = request.sampling.seed
+    if request.output_schema is not None:
+        sampling["json_schema"] = json.dumps(request.output_schema)
+    body: dict[str, Any] = {
+        "rid": request.rid,
+        "input_ids": list(request.ids),
+        "sampling_params": sampling,
+        "stream": True,
+    }
+    if request.cache_salt is not None:
+        body["cache_salt"] = request.cache_salt
+    return body
 
 
 def _function(tool: ToolSpec) -> dict[str, Any]:

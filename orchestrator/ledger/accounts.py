@@ -39,7 +39,9 @@ __all__ = [
     "Account",
     "Bound",
     "Period",
+    "accounts_above",
     "admit",
+    "bound_of",
     "clear_limit",
     "lineage_of",
     "move",
@@ -82,6 +84,21 @@ class Account:
     limit: Allowance
     spent: Bound
     reserved: Bound
+
+
+def bound_of(row: Any) -> Bound:
+    """What a row has reserved."""
+    return Bound(
+        tokens=row.reserved_tokens,
+        nano=row.reserved_nano,
+        gpu_us=row.reserved_gpu_us,
+        calls=int(row.kind == GENERATE),
+    )
+
+
+def accounts_above(scope: RunScope) -> tuple[str, ...]:
+    """Ids of the accounts that a run's charges count against; its own first."""
+    return (*(run.run for run in scope.lineage), *tenant_accounts(scope.tenant))
 
 
 def tenant_accounts(tenant: str) -> tuple[str, ...]:
@@ -181,8 +198,7 @@ async def admit(connection: AsyncConnection, scope: RunScope, bound: Bound, *, c
     Raises:
         BudgetExceeded: it doesn't fit into one of them.
     """
-    ids = (*(above.run for above in scope.lineage), *tenant_accounts(scope.tenant))
-    moved = await connection.execute(_ADMIT, _parameters(ids, reserved=bound, calls=bound.calls))
+    moved = await connection.execute(_ADMIT, _parameters(accounts_above(scope), reserved=bound, calls=bound.calls))
     rows = moved.all()
     for row in rows:
         for limit in _LIMITS:

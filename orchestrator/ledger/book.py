@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.database import Database
 from orchestrator.database.tables import accounts, charges, runs
-from orchestrator.ledger.corrections import Reason
-from orchestrator.ledger.rows import Attempt, receipt_of
+from orchestrator.ledger.rows import Attempt, Reason, receipt_of
+from orchestrator.ledger.tree import descendants
 from orchestrator.steps import RunStatus
 from orchestrator.usage import Outcome, Receipt, Usd, usd_from_nano
 
@@ -57,10 +57,8 @@ async def bill(connection: AsyncConnection, run: str) -> list[BillLine]:
 
     A call's corrections are added to it. One that was discarded later is discarded as a whole.
     """
-    below = select(runs.c.id).where(runs.c.id == run).cte("below", recursive=True)
-    below = below.union(select(runs.c.id).join(below, runs.c.parent == below.c.id))
     columns = [column for column in charges.c if column is not charges.c.result]
-    query = select(*columns).where(or_(charges.c.root == run, charges.c.run.in_(select(below.c.id))))
+    query = select(*columns).where(or_(charges.c.root == run, charges.c.run.in_(select(descendants(run).c.id))))
     calls: dict[Attempt, list[Any]] = defaultdict(list)
     for row in await connection.execute(query.order_by(charges.c.entry)):
         calls[Attempt.of(row)].append(row)

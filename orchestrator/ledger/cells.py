@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Date, String, Subquery, and_, case, cast, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.database.tables import charges, runs
-from orchestrator.ledger.corrections import Reason
 from orchestrator.ledger.exact import cache_saving, known
+from orchestrator.ledger.rows import TOLD, same_call
 from orchestrator.ledger.timeframes import EVER, Timeframe
 from orchestrator.steps import RunStatus
 
@@ -245,8 +245,7 @@ def day_of(at: Any, dialect: str) -> ColumnElement[Any]:
 def still_estimated(c: Any) -> ColumnElement[bool]:
     """Whether a row is a call's estimate that no later row replaced by the engine's own word."""
     later = charges.alias("told")
-    call = ("workflow_id", "run_id", "activity_id", "attempt", "call")
-    told = exists().where(*(later.c[name] == c[name] for name in call), later.c.reason.in_((Reason.LATE, Reason.FACTS)))
+    told = exists().where(same_call(later.c, c), later.c.reason.in_(TOLD))
     return and_(c.estimated, c.entry == 0, ~told)
 
 

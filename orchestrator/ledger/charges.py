@@ -18,12 +18,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.database import Database, now
 from orchestrator.database.tables import accounts, charges, runs
-from orchestrator.ledger.accounts import NOTHING, Bound, admit, lineage_of, move, open_account, tenant_accounts, top_up
-from orchestrator.ledger.corrections import Reason, discard, replace_estimate
+from orchestrator.ledger.accounts import (
+    NOTHING,
+    Bound,
+    accounts_above,
+    admit,
+    bound_of,
+    lineage_of,
+    move,
+    open_account,
+    top_up,
+)
+from orchestrator.ledger.corrections import discard, replace_estimate
 from orchestrator.ledger.prices import FREE, Price
-from orchestrator.ledger.rows import Attempt, microseconds, receipt_of, row_price, span
+from orchestrator.ledger.rows import Attempt, Reason, microseconds, receipt_of, row_price, span
 from orchestrator.ledger.seals import last_seal, seal
-from orchestrator.steps import GENERATE, CloseRunResult, RunScope, RunStatus, TopUp
+from orchestrator.steps import CloseRunResult, RunScope, RunStatus, TopUp
 from orchestrator.usage import EngineMoments, Outcome, Receipt, Timings, Usage, usd_from_nano
 
 __all__ = ["Kind", "Ledger", "Replayed", "Reservation", "Settlement", "close_row"]
@@ -177,8 +187,7 @@ class Ledger:
         up, is corrected to what was used.
         """
         attempt, scope, price = reservation.attempt, reservation.scope, reservation.price
-        above = (*(run.run for run in scope.lineage), *tenant_accounts(scope.tenant))
-        if not await close_row(connection, attempt, settlement, price, reservation.bound, above):
+        if not await close_row(connection, attempt, settlement, price, reservation.bound, accounts_above(scope)):
             if not settlement.estimated:
                 await replace_estimate(
                     connection, attempt, Reason.LATE, settlement.usage, settlement.moments, settlement.gpu_us
@@ -247,13 +256,7 @@ class Ledger:
             row = (await connection.execute(select(charges).where(own))).one()
             if row.outcome == Outcome.USED:
                 return Replayed(result=row.result, receipt=await self._step_receipt(connection, attempt))
-        bound = Bound(
-            tokens=row.reserved_tokens,
-            nano=row.reserved_nano,
-            gpu_us=row.reserved_gpu_us,
-            calls=int(row.kind == GENERATE),
-        )
-        return Reservation(attempt=attempt, scope=scope, bound=bound, price=row_price(row))
+        return Reservation(attempt=attempt, scope=scope, bound=bound_of(row), price=row_price(row))
 
     async def _close_earlier(
         self, connection: AsyncConnection, attempt: Attempt, died: Usage | None
@@ -268,10 +271,9 @@ class Ledger:
                 known = (
                     died if died is not None and row.attempt == attempt.attempt - 1 else Usage(prompt=row.sent_tokens)
                 )
-                bound = Bound(tokens=row.reserved_tokens, nano=row.reserved_nano, gpu_us=row.reserved_gpu_us)
                 above = await lineage_of(connection, row.run, row.tenant)
                 settlement = Settlement(outcome=Outcome.RETRIED, usage=known, estimated=True)
-                await close_row(connection, Attempt.of(row), settlement, row_price(row), bound, above)
+                await close_row(connection, Attempt.of(row), settlement, row_price(row), bound_of(row), above)
         return None
 
     async def _step_rows(self, connection: AsyncConnection, attempt: Attempt, *, lock: bool = False) -> Any:

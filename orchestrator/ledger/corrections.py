@@ -5,7 +5,6 @@ along, in the same transaction.
 """
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import and_, case, func, insert, select
@@ -14,28 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.database import now
 from orchestrator.database.tables import charges
 from orchestrator.ledger.accounts import Bound, lineage_of, move
-from orchestrator.ledger.rows import FIGURES, Attempt, row_price
+from orchestrator.ledger.rows import CALL, FIGURES, TOLD, Attempt, Reason, row_price
 from orchestrator.ledger.seals import seal
 from orchestrator.usage import EngineMoments, Outcome, Usage
 
-__all__ = ["Reason", "correct", "discard", "replace_estimate"]
-
-
-class Reason(StrEnum):
-    """Why a correction was made."""
-
-    LATE = "late"
-    """An attempt that was given up settled after all."""
-    FACTS = "facts"
-    """The engine's own record replaces an estimate."""
-    ATTRIBUTION = "attribution"
-    """The call's share of GPU time is final."""
-    DISCARD = "discard"
-    """The run threw the result away."""
+__all__ = ["correct", "discard", "replace_estimate"]
 
 
 _COPIED = (
-    "workflow_id", "run_id", "activity_id", "attempt", "call", "run", "root", "tenant", "kind", "name", "pool",
+    *CALL, "run", "root", "tenant", "kind", "name", "pool",
     "server", "rid", "input_price", "cached_price", "output_price", "gpu_price", "call_price", "price_source",
 )  # fmt: skip
 
@@ -99,7 +85,7 @@ async def replace_estimate(
         gpu_us: `None` leaves the GPU time as it stands.
     """
     rows = await _locked_rows(connection, key)
-    if not rows or rows[0].outcome is None or not rows[0].estimated or any(row.reason in _TOLD for row in rows):
+    if not rows or rows[0].outcome is None or not rows[0].estimated or any(row.reason in TOLD for row in rows):
         return False
     before = _sums(rows)
     gpu_us = before["gpu_us"] if gpu_us is None else gpu_us
@@ -134,10 +120,6 @@ async def discard(connection: AsyncConnection, steps: Sequence[Attempt]) -> int:
         await correct(connection, rows[0], Reason.DISCARD, sums, outcome=Outcome.DISCARDED)
         moved += sums["cost_nano"] or 0
     return moved
-
-
-_TOLD = (Reason.LATE, Reason.FACTS)
-"""After these, an estimate is none any more."""
 
 
 async def _locked_rows(connection: AsyncConnection, key: Attempt) -> Sequence[Any]:

@@ -20,6 +20,8 @@ from orchestrator.database.tables import charges
 from orchestrator.ledger.cells import Scope, charged, day_of, roots_of, still_estimated
 from orchestrator.ledger.exact import known
 from orchestrator.ledger.idle import IdlePool, read_idle
+from orchestrator.ledger.prices import HOUR_US
+from orchestrator.ledger.rows import same_call
 from orchestrator.ledger.timeframes import EVER, Timeframe
 from orchestrator.steps import GENERATE, RETRIEVE
 from orchestrator.usage import usd_from_nano
@@ -28,7 +30,6 @@ __all__ = ["COLUMNS", "focus_rows"]
 
 PROVIDER = "Reasoning orchestrator"
 CURRENCY = "USD"
-HOUR_US = 3_600_000_000
 
 MANDATORY = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart",
@@ -101,8 +102,7 @@ async def _read(connection: AsyncConnection, scope: Scope) -> Sequence[Any]:
 
 def _corrects_an_earlier_month(c: Any, dialect: str) -> ColumnElement[bool]:
     first = charges.alias("first")
-    call = ("workflow_id", "run_id", "activity_id", "attempt", "call")
-    settled = select(first.c.settled_at).where(first.c.entry == 0, *(first.c[name] == c[name] for name in call))
+    settled = select(first.c.settled_at).where(first.c.entry == 0, same_call(first.c, c))
     later = _month(c.settled_at, dialect) > _month(settled.scalar_subquery(), dialect)
     # Most corrections are settled in the month of the call: then the call's first row needn't be looked for.
     may = and_(c.entry > 0, _month(c.settled_at, dialect) > _month(c.reserved_at, dialect))

@@ -5,7 +5,7 @@ time on their charges. It stands beside the cost and is never part of it. Window
 they are known.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from orchestrator.ledger.exact import gpu_cost
 from orchestrator.ledger.repricing import Segment, segment_table
 from orchestrator.ledger.timeframes import Timeframe, unix_us
 
-__all__ = ["IdlePool", "allot", "read_idle"]
+__all__ = ["IdlePool", "read_idle"]
 
 DAY_US = 86_400_000_000
 
@@ -67,21 +67,6 @@ async def read_idle(
         IdlePool(pool=pool, day=_date(number), idle_us=int(unused_us), nano=int(nano))
         for pool, number, unused_us, nano in await connection.execute(query)
     ]
-
-
-def allot(nano: int, weights: Mapping[K, int]) -> Mapping[K, int]:
-    """Shares in proportion to weights that are not negative; together they are the whole, to the nano-dollar.
-
-    What rounding down leaves goes, a nano-dollar each, to those who were cut most.
-    """
-    whole = sum(weights.values())
-    if not whole:
-        return dict.fromkeys(weights, 0)
-    shares = {key: nano * weight // whole for key, weight in weights.items()}
-    cut = sorted(weights, key=lambda key: nano * weights[key] % whole, reverse=True)
-    for key in cut[: nano - sum(shares.values())]:
-        shares[key] += 1
-    return shares
 
 
 def _date(number: int) -> str:

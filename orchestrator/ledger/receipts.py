@@ -11,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.database.tables import charges
 from orchestrator.errors import DamagedLedger
-from orchestrator.ledger.corrections import Reason
-from orchestrator.ledger.rows import receipt_of, span
+from orchestrator.ledger.rows import Reason, receipt_of, span
 from orchestrator.ledger.seals import Seal, key_of
 from orchestrator.ledger.tree import RunTree, read_tree
 from orchestrator.ledger.verification import Verification

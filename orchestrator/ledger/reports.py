@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.database import Database
+from orchestrator.ledger.apportion import apportion
 from orchestrator.ledger.cells import (
     By,
     Cell,
@@ -24,7 +25,7 @@ from orchestrator.ledger.cells import (
     read_judged,
     read_unpriced,
 )
-from orchestrator.ledger.idle import IdlePool, allot, read_idle
+from orchestrator.ledger.idle import IdlePool, read_idle
 from orchestrator.ledger.repricing import corrections, first_entries, read_segments, read_window_segments
 from orchestrator.ledger.timeframes import EVER, Timeframe
 from orchestrator.usage import Outcome, Usd, usd_from_nano
@@ -259,11 +260,11 @@ def _share_idle(sums: Mapping[Key, _Sums], by: By, found: _Found) -> int:
             unshared += nano if pools is None else 0
             continue
         if pools is not None:
-            nano = allot(nano, {True: mine, False: max(pools.get(pool, 0) - mine, 0)})[True]
+            nano = apportion(nano, {True: mine, False: max(pools.get(pool, 0) - mine, 0)})[True]
         if by is By.DAY:  # a day's idling is that day's, whoever used the pool on others
             judged = {flag: sum(us for place, us in used.items() if place[1] is flag) for flag in (True, False)}
             used = {((day,), flag): cost * us for day, cost in days.items() for flag, us in judged.items()}
-        for (key, judged), share in allot(nano, used).items():
+        for (key, judged), share in apportion(nano, used).items():
             sums[key].idle += share
             sums[key].idle_judged += share if judged else 0
     return unshared

@@ -33,6 +33,7 @@ from orchestrator.database.tables import charges, engine_windows, prices
 from orchestrator.errors import UnknownName
 from orchestrator.ledger.exact import gpu_cost, known, token_cost
 from orchestrator.ledger.pricebooks import ANY, books
+from orchestrator.ledger.rows import CALL, same_call
 from orchestrator.ledger.timeframes import unix_us
 from orchestrator.steps import GENERATE
 
@@ -149,10 +150,9 @@ def segment_table(segments: Sequence[Segment]) -> CTE:
     return values(*columns, name="segment").data(lines or [nothing]).cte("segment")
 
 
-_KEY = ("workflow_id", "run_id", "activity_id", "attempt", "call")
 _USED = ("prompt_tokens", "cached_tokens", "output_tokens", "gpu_us")
 _KEPT = (
-    *_KEY, "entry", "root", "tenant", "kind", "name", "pool", "outcome", "estimated", "reserved_at", "settled_at",
+    *CALL, "entry", "root", "tenant", "kind", "name", "pool", "outcome", "estimated", "reserved_at", "settled_at",
     *_USED, "reasoning_tokens",
 )  # fmt: skip
 
@@ -175,8 +175,8 @@ def corrections(segments: Sequence[Segment]) -> Subquery:
     """
     table = segment_table(segments)
     later = charges.alias("later")
-    corrected = exists().where(later.c.entry > 0, *(later.c[name] == charges.c[name] for name in _KEY))
-    call = [charges.c[part] for part in _KEY]
+    corrected = exists().where(later.c.entry > 0, same_call(later.c, charges.c))
+    call = [charges.c[part] for part in CALL]
     so_far = {
         name: func.sum(known(charges.c[name])).over(partition_by=call, order_by=charges.c.entry, rows=(None, 0))
         for name in _USED
@@ -199,7 +199,7 @@ def corrections(segments: Sequence[Segment]) -> Subquery:
 def _columns(here: Any, table: CTE, *, cost: Any) -> list[Any]:
     in_book = here.kind == GENERATE
     later = charges.alias("measured")
-    measured = exists().where(later.c.gpu_us.is_not(None), *(later.c[name] == here[name] for name in _KEY))
+    measured = exists().where(later.c.gpu_us.is_not(None), same_call(later.c, here))
     worked = known(here.prompt_tokens) + known(here.output_tokens) > 0
     unmeasured = and_(table.c.gpu_price > 0, here.gpu_us.is_(None), worked, ~measured)
     return [

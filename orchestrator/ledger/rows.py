@@ -1,8 +1,9 @@
 """Rows of the ledger as values: their keys, their prices, and what they add up to."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_
@@ -12,15 +13,17 @@ from orchestrator.ledger.prices import Price
 from orchestrator.usage import Outcome, Receipt, Timings, Usage, usd_from_nano
 
 __all__ = [
+    "CALL",
     "FIGURES",
+    "TOLD",
     "Attempt",
-    "figures_of",
+    "Reason",
     "microseconds",
     "receipt_of",
     "row_price",
+    "same_call",
     "span",
     "tokens_of",
-    "usage_of",
 ]
 
 FIGURES = (
@@ -37,6 +40,27 @@ FIGURES = (
 """Columns that add up over a step's rows, corrections included. Null is unknown."""
 
 
+CALL = ("workflow_id", "run_id", "activity_id", "attempt", "call")
+"""Columns that name a paid call; its rows differ in `entry`."""
+
+
+class Reason(StrEnum):
+    """Why a correction was made."""
+
+    LATE = "late"
+    """An attempt that was given up settled after all."""
+    FACTS = "facts"
+    """The engine's own record replaces an estimate."""
+    ATTRIBUTION = "attribution"
+    """The call's share of GPU time is final."""
+    DISCARD = "discard"
+    """The run threw the result away."""
+
+
+TOLD = (Reason.LATE, Reason.FACTS)
+"""After these, an estimate is none any more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
     """The key of a row. Without `attempt`, it names the logical step."""
@@ -51,23 +75,11 @@ class Attempt:
     @classmethod
     def of(cls, row: Any) -> "Attempt":
         """That of a row."""
-        return cls(
-            workflow_id=row.workflow_id,
-            run_id=row.run_id,
-            activity_id=row.activity_id,
-            attempt=row.attempt,
-            call=row.call,
-        )
+        return cls(**{name: getattr(row, name) for name in CALL})
 
     @property
     def columns(self) -> dict[str, Any]:
-        return {
-            "workflow_id": self.workflow_id,
-            "run_id": self.run_id,
-            "activity_id": self.activity_id,
-            "attempt": self.attempt,
-            "call": self.call,
-        }
+        return asdict(self)
 
     @property
     def step(self) -> ColumnElement[bool]:
@@ -80,6 +92,11 @@ class Attempt:
         )
 
 
+def same_call(one: Any, other: Any) -> ColumnElement[bool]:
+    """Whether rows of two tables, by their columns, are of the same paid call."""
+    return and_(*(one[name] == other[name] for name in CALL))
+
+
 def row_price(row: Any) -> Price:
     """The unit prices that a row was charged at."""
     return Price(
@@ -90,18 +107,6 @@ def row_price(row: Any) -> Price:
         call=row.call_price,
         source=row.price_source or "",
     )
-
-
-def usage_of(row: Any) -> Usage:
-    """The tokens of a settled row; not of a correction, whose figures may be negative."""
-    return Usage(
-        prompt=row.prompt_tokens, cached=row.cached_tokens, output=row.output_tokens, reasoning=row.reasoning_tokens
-    )
-
-
-def figures_of(row: Any) -> dict[str, int | None]:
-    """A row's figures, by column."""
-    return {name: getattr(row, name) for name in FIGURES}
 
 
 def tokens_of(row: Any) -> int:
@@ -122,14 +127,14 @@ def receipt_of(rows: Iterable[Any], *, steps: int = 0) -> Receipt:
         attempts += row.entry == 0
         if row.outcome is None:
             continue
-        for name, figure in figures_of(row).items():
-            if figure is not None:
+        for name in FIGURES:
+            if (figure := getattr(row, name)) is not None:
                 sums[name] = (sums[name] or 0) + figure
         if Outcome(row.outcome).is_waste:
             waste += row.cost_nano
         if row.entry == 0 and row.estimated:
             estimated.add(Attempt.of(row))
-        elif row.reason in ("late", "facts"):
+        elif row.reason in TOLD:
             told.add(Attempt.of(row))
     return Receipt(
         usage=Usage(

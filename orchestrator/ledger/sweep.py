@@ -6,7 +6,7 @@ Closing one too early loses nothing: if it settles after all, it is corrected.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from sqlalchemy import exists, func, select
@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.database import Database, now
 from orchestrator.database.tables import charges, runs
-from orchestrator.ledger.accounts import Bound, lineage_of
+from orchestrator.ledger.accounts import bound_of, lineage_of
+from orchestrator.ledger.cells import still_estimated
 from orchestrator.ledger.charges import Settlement, close_row
-from orchestrator.ledger.corrections import Reason, replace_estimate
-from orchestrator.ledger.rows import Attempt, row_price
+from orchestrator.ledger.corrections import replace_estimate
+from orchestrator.ledger.rows import Attempt, Reason, row_price
 from orchestrator.usage import EngineMoments, Outcome, Usage
 
 __all__ = ["Fact", "Facts", "IsOver", "Sweeper", "Swept"]
@@ -28,6 +29,8 @@ GRACE = timedelta(seconds=30)
 """After an attempt's deadline, for the clocks of workers, database and Temporal to disagree by."""
 ASKED_AGAIN = timedelta(hours=2)
 """How long the engine's record of an estimated call is looked for."""
+NEVER_COMPUTED = Usage(prompt=0, cached=0, output=0)
+"""Of a request that isn't recorded by a server that recorded all it computed."""
 BATCH = 500
 """So many requests the engines' records are asked for at once; and so many answers make an average."""
 
@@ -49,6 +52,10 @@ class Facts(Protocol):
 
     async def find(self, rids: Sequence[str]) -> Mapping[str, Fact]:
         """What is recorded of requests, by their ids; those that aren't recorded are missing."""
+        ...
+
+    async def covers(self, server: str, since: datetime, until: datetime) -> bool:
+        """Whether a server recorded all that it computed in a time, so that what is missing was never computed."""
         ...
 
 
@@ -115,29 +122,17 @@ class Sweeper:
             else:
                 usage = await _estimate(connection, row)
                 settlement = Settlement(outcome=outcome, usage=usage, estimated=True)
-            bound = Bound(tokens=row.reserved_tokens, nano=row.reserved_nano, gpu_us=row.reserved_gpu_us)
             above = await lineage_of(connection, row.run, row.tenant)
-            return await close_row(connection, Attempt.of(row), settlement, row_price(row), bound, above)
+            return await close_row(connection, Attempt.of(row), settlement, row_price(row), bound_of(row), above)
 
     async def _correct(self) -> int:
         if self._facts is None:
             return 0
-        later = charges.alias()
-        told = exists().where(
-            later.c.workflow_id == charges.c.workflow_id,
-            later.c.run_id == charges.c.run_id,
-            later.c.activity_id == charges.c.activity_id,
-            later.c.attempt == charges.c.attempt,
-            later.c.call == charges.c.call,
-            later.c.reason.in_((Reason.LATE, Reason.FACTS)),
-        )
         query = select(charges).where(
-            charges.c.entry == 0,
-            charges.c.estimated,
+            still_estimated(charges.c),
             charges.c.rid.is_not(None),
             charges.c.outcome.is_not(None),
             charges.c.reserved_at > now() - ASKED_AGAIN,
-            ~told,
         )
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
@@ -145,10 +140,13 @@ class Sweeper:
         corrected = 0
         for row in rows:
             if (fact := known.get(row.rid)) is not None:
-                async with self._database.begin() as connection:
-                    corrected += await replace_estimate(
-                        connection, Attempt.of(row), Reason.FACTS, fact.usage, fact.moments, None
-                    )
+                usage, moments = fact.usage, fact.moments
+            elif await self._facts.covers(row.server, row.reserved_at, row.settled_at):
+                usage, moments = NEVER_COMPUTED, EngineMoments()
+            else:
+                continue
+            async with self._database.begin() as connection:
+                corrected += await replace_estimate(connection, Attempt.of(row), Reason.FACTS, usage, moments, None)
         return corrected
 
 

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.database import now
 from orchestrator.errors import InvalidPeriod
 
-__all__ = ["EVER", "Timeframe", "moment", "timeframe", "unix_us"]
+__all__ = ["EVER", "Timeframe", "at_unix_us", "moment", "timeframe", "unix_us"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _AGO = re.compile(r"(\d{1,6})\s*(m|h|d|w)")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -61,6 +63,11 @@ def timeframe(since: str | None, until: str | None) -> Timeframe:
     return Timeframe(since=begin, until=end)
 
 
+def at_unix_us(us: int) -> datetime:
+    """The moment of so many microseconds of Unix time."""
+    return EPOCH + timedelta(microseconds=us)
+
+
 def unix_us(at: datetime) -> int:
     """Microseconds of Unix time."""
-    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (at - EPOCH) // timedelta(microseconds=1)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.database.tables import accounts, runs, seals
 from orchestrator.errors import UnknownName
 
-__all__ = ["RunTree", "find_run", "read_tree"]
+__all__ = ["RunTree", "descendants", "find_run", "read_tree"]
 
 RECENT = 200
 """So many of the latest runs are searched for the one that was meant."""
@@ -58,6 +58,13 @@ async def find_run(connection: AsyncConnection, name: str, *, tenant: str | None
     return found
 
 
+def descendants(run: str) -> CTE:
+    """A query's `id` of a run and of all runs below it."""
+    ids = select(runs.c.id).where(runs.c.id == run).cte("tree", recursive=True)
+    # A union that drops duplicates ends, whatever the rows say.
+    return ids.union(select(runs.c.id).join(ids, runs.c.parent == ids.c.id))
+
+
 async def read_tree(connection: AsyncConnection, name: str, *, tenant: str | None = None) -> RunTree:
     """A run and its descendants. Wants a `Database.snapshot`, or the rows may be of different moments.
 
@@ -65,9 +72,7 @@ async def read_tree(connection: AsyncConnection, name: str, *, tenant: str | Non
         UnknownName: the ledger knows no such run of the tenant.
     """
     top = await find_run(connection, name, tenant=tenant)
-    ids = select(runs.c.id).where(runs.c.id == top).cte("tree", recursive=True)
-    # A union that drops duplicates ends, whatever the rows say.
-    ids = ids.union(select(runs.c.id).join(ids, runs.c.parent == ids.c.id))
+    ids = descendants(top)
     known = {row.id: row for row in await connection.execute(_members(runs, runs.c.id, ids))}
     opened = {row.id: row for row in await connection.execute(_members(accounts, accounts.c.id, ids))}
     sealed: dict[str, list[Any]] = {run: [] for run in known}

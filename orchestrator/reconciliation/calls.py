@@ -2,20 +2,19 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.database.tables import charges
-from orchestrator.ledger.timeframes import unix_us
+from orchestrator.ledger.rows import CALL, TOLD
+from orchestrator.ledger.timeframes import at_unix_us, unix_us
 
 __all__ = ["Call", "calls_of"]
 
 LONGEST = timedelta(days=1)
 """A call that ended within a period was reserved at most so long before it."""
-TOLD = ("late", "facts")
-"""Reasons of corrections that put the engine's own word in an estimate's place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +37,7 @@ class Call:
 
 async def calls_of(connection: AsyncConnection, server: str, since_us: int, until_us: int) -> AsyncGenerator[Call]:
     """The calls that ended in a period, and the open ones that were reserved before its end; in no order."""
-    first, base = _moment(since_us) - LONGEST, charges.c.entry == 0
-    key = (
-        charges.c.workflow_id,
-        charges.c.run_id,
-        charges.c.activity_id,
-        charges.c.attempt,
-        charges.c.call,
-    )
-
+    first, base = at_unix_us(since_us) - LONGEST, charges.c.entry == 0
     query = (
         select(
             func.sum(charges.c.prompt_tokens).label("prompt"),
@@ -58,8 +49,8 @@ async def calls_of(connection: AsyncConnection, server: str, since_us: int, unti
             func.sum(case((and_(base, charges.c.estimated), 1), else_=0)).label("estimated"),
             func.sum(case((charges.c.reason.in_(TOLD), 1), else_=0)).label("told"),
         )
-        .where(charges.c.server == server, charges.c.reserved_at > first, charges.c.reserved_at <= _moment(until_us))
-        .group_by(*key)
+        .where(charges.c.server == server, charges.c.reserved_at > first, charges.c.reserved_at <= at_unix_us(until_us))
+        .group_by(*(charges.c[name] for name in CALL))
     )
     async for row in await connection.stream(query):
         at_us = unix_us(row.reserved_at) if row.finished_us is None else row.finished_us
@@ -72,7 +63,3 @@ async def calls_of(connection: AsyncConnection, server: str, since_us: int, unti
                 open=bool(row.open),
                 estimated=bool(row.estimated) and not row.told,
             )
-
-
-def _moment(us: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)

@@ -1,6 +1,5 @@
 """The sampler at work: from time to time, beside an engine's worker."""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -8,6 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.background import repeating
 from orchestrator.errors import OrchestratorError
 from orchestrator.reconciliation.sampling import Sampler
 
@@ -31,16 +31,7 @@ async def sampling(sampler: Sampler, *, every: timedelta = EVERY) -> AsyncGenera
         except (OrchestratorError, SQLAlchemyError, ConnectionError) as error:
             logger.warning("an engine's counters couldn't be written down: %s", error)
 
-    async def keep() -> None:
-        while True:
-            await asyncio.sleep(every.total_seconds())
-            await sample()
-
     await sample()
-    task = asyncio.create_task(keep())  # a task group would wrap what the body raises
-    try:
+    async with repeating("write down an engine's counters", sample, every=every):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await sample()
+    await sample()

@@ -14,7 +14,6 @@ neighbours, and only what doesn't cancel is a drift.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -23,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.database import Database
 from orchestrator.database.tables import engine_counters
-from orchestrator.ledger.timeframes import EVER, Timeframe, unix_us
+from orchestrator.ledger.timeframes import EVER, Timeframe, at_unix_us, unix_us
 from orchestrator.reconciliation.calls import Call, calls_of
 from orchestrator.reconciliation.values import Quantity, Reconciliation
 
@@ -92,8 +91,8 @@ async def _of_server(connection: AsyncConnection, server: str, snapshots: Sequen
 def _window(before: Any, after: Any, sums: _Sums, opened: int) -> Reconciliation:
     return Reconciliation(
         server=after.server,
-        since=_moment(before.at_us),
-        until=_moment(after.at_us),
+        since=at_unix_us(before.at_us),
+        until=at_unix_us(after.at_us),
         prompt=Quantity(ledger=sums.prompt, engine=_growth(before.prompt_tokens, after.prompt_tokens)),
         cached=Quantity(ledger=sums.cached, engine=_growth(before.cached_tokens, after.cached_tokens)),
         output=Quantity(ledger=sums.output, engine=_growth(before.output_tokens, after.output_tokens)),
@@ -132,7 +131,3 @@ def _last_joined(stretches: Sequence[Reconciliation]) -> tuple[int, Reconciliati
             if before.agrees and whole.agrees:
                 return 3, whole
     return None
-
-
-def _moment(us: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.attribution import ASSUMED, Call, Evidence, Split, Stages, Weights, split, stages_of
-from orchestrator.attribution.estimator import apportion
+from orchestrator.ledger.apportion import apportion
 
 START, END = 1_000_000, 2_000_000
 """Of the window: one second, some time after the epoch."""
@@ -88,7 +88,7 @@ def test_all_that_was_active_is_attributed_however_time_is_cut(given_calls: list
 
 @given(st.integers(0, 10**9), st.lists(st.integers(0, 10**30), max_size=9))
 def test_rounding_leaves_nothing_over(total: int, parts: list[int]) -> None:
-    shares = apportion(total, [((index,), part) for index, part in enumerate(parts)])
+    shares = apportion(total, {(index,): part for index, part in enumerate(parts)})
     if sum(parts):
         assert sum(shares.values()) == total
         assert all(abs(shares[index,] * sum(parts) - total * part) < sum(parts) for index, part in enumerate(parts))

@@ -8,7 +8,8 @@ from sqlalchemy import delete, insert, update
 from orchestrator.attribution import Provisional
 from orchestrator.database import Database
 from orchestrator.database.tables import accounts, charges, prices
-from orchestrator.ledger.corrections import Reason, discard, replace_estimate
+from orchestrator.ledger.corrections import discard, replace_estimate
+from orchestrator.ledger.rows import Reason
 from orchestrator.usage import EngineMoments, Usage
 from tests.attribution.world import SERVER, World, at
 

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from orchestrator.engine import EngineRequest, SGLang, call
 from orchestrator.engine.call import EngineCall
-from orchestrator.errors import EngineOverloaded
+from orchestrator.errors import EngineOverloaded, EngineRejected
 from orchestrator.steps import Sampling
 from orchestrator.testing import Fail, Hang, Say, scripted_engine
 from orchestrator.testing.tokenizer import encode
@@ -176,3 +176,16 @@ async def test_the_stream_alone_confirms(last: str, abort: str) -> None:
         await _cancelled(task)
     assert here.confirmed is (last == "confirmation")
     assert here.generation.usage.output == (2 if last == "confirmation" else 1)
+
+
+async def test_what_was_computed_before_a_refusal_is_on_the_bill() -> None:
+    """As of a grammar that the engine can't compile: it says so after it has made a token."""
+    refused = {"type": "abort", "message": "bad grammar", "status_code": 400}
+    stream = Chunks(chunk("a", [1], prompt_tokens=3, finish_reason=refused))
+    stream.end()
+    async with speaking_to(lambda _: httpx.Response(200, stream=stream)) as engine:
+        here = EngineCall(engine, REQUEST)
+        with pytest.raises(EngineRejected):
+            await here.run()
+    assert here.confirmed
+    assert (here.generation.usage.prompt, here.generation.usage.output) == (3, 1)

@@ -5,7 +5,7 @@ What may still be running is left alone; and if a row was closed too early, its 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -39,6 +39,11 @@ class Records:
 
     known: dict[str, Fact] = field(default_factory=dict[str, Fact])
     asked: list[Sequence[str]] = field(default_factory=list[Sequence[str]])
+    complete: bool = False
+    """Whether the engine recorded all that it computed."""
+
+    async def covers(self, server: str, since: datetime, until: datetime) -> bool:
+        return self.complete
 
     async def find(self, rids: Sequence[str]) -> Mapping[str, Fact]:
         self.asked.append(list(rids))
@@ -163,6 +168,19 @@ async def test_an_estimate_is_replaced_as_soon_as_the_record_is_there(database: 
     assert await _sweep(sweeper) == Swept()
     assert [row.reason for row in await books.rows()] == [None, "facts"]
     assert (await books.account()).spent_nano == PRICE.cost(RECORDED)
+    await books.check()
+
+
+async def test_one_that_a_complete_record_lacks_was_never_computed(database: Database) -> None:
+    books = Books.of_a_new_run(database)
+    records = Records()
+    sweeper = _sweeper(database, [await _call(books)], records)
+    assert await _sweep(sweeper) == Swept(estimated=1)
+    records.complete = True
+    assert await _sweep(sweeper) == Swept(corrected=1)
+    assert await _sweep(sweeper) == Swept()
+    account = await books.account()
+    assert (account.spent_nano, account.spent_tokens) == (0, 0)
     await books.check()
 
 

@@ -16,7 +16,8 @@ from orchestrator import Usage
 from orchestrator.database import Database
 from orchestrator.database.tables import charges, runs
 from orchestrator.ledger import Attempt, Bound, Price, Replayed, Reservation, Settlement
-from orchestrator.ledger.corrections import Reason, correct, discard, replace_estimate
+from orchestrator.ledger.corrections import correct, discard, replace_estimate
+from orchestrator.ledger.rows import Reason
 from orchestrator.steps import RunStatus
 from orchestrator.usage import EngineMoments, Outcome
 from tests.ledger.books import PRICE, Books

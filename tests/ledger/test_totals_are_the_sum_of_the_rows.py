@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
@@ -43,8 +43,8 @@ from orchestrator.ledger import (
     clear_limit,
     set_limit,
 )
-from orchestrator.ledger.corrections import Reason, correct
-from orchestrator.ledger.rows import row_price
+from orchestrator.ledger.corrections import correct
+from orchestrator.ledger.rows import Reason, row_price
 from orchestrator.steps import RunStatus, TopUp
 from orchestrator.usage import EngineMoments, Outcome
 from tests.ledger.books import PRICE, STARTED, Auditor, Books
@@ -106,6 +106,9 @@ class Records:
 
     async def find(self, rids: Sequence[str]) -> Mapping[str, Recorded]:
         return {rid: self._known[rid] for rid in rids if rid in self._known}
+
+    async def covers(self, server: str, since: datetime, until: datetime) -> bool:
+        return False
 
 
 class TheLedger(RuleBasedStateMachine):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.facts import NEVER_COMPUTED, EngineFact, EngineFacts
+from orchestrator.engine.facts import EngineFact, EngineFacts
 from orchestrator.errors import ConfigurationError
 from orchestrator.usage import EngineMoments, Usage
 
@@ -231,7 +231,6 @@ class TestAbsence:
         assert not await facts.covers(SERVER, *self.asked)  # it may still be in the engine
         write(tmp_path, SCHEDULER, computed("HEALTH_CHECK_1", at=NOON + timedelta(minutes=21)))
         assert await facts.covers(SERVER, *self.asked)
-        assert NEVER_COMPUTED.usage == Usage(prompt=0, cached=0, output=0)
 
     async def test_is_not_told_where_the_server_started_again(self, tmp_path: Path) -> None:
         again = NOON + timedelta(minutes=15)

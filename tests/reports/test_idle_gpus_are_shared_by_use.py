@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.database import Database
 from orchestrator.ledger import By, Price, Timeframe, cost_report
-from orchestrator.ledger.idle import allot
+from orchestrator.ledger.apportion import apportion
 from orchestrator.usage import Usage, usd_from_nano
 from tests.reports.rows import MARCH, Rows
 
@@ -123,7 +123,7 @@ async def test_another_book_prices_idling_too(database: Database) -> None:
 def test_shares_are_the_whole_and_differ_from_exact_ones_by_less_than_a_nano_dollar(
     nano: int, weights: dict[int, int]
 ) -> None:
-    shares = allot(nano, weights)
+    shares = apportion(nano, weights)
     whole = sum(weights.values())
     assert sum(shares.values()) == (nano if whole else 0)
     for key, share in shares.items():
