@@ -152,10 +152,9 @@ class Meter:
         Raises:
             BudgetExceeded: the run can't afford the step.
         """
-        attempt = replace(this_attempt(), call=call)
         try:
             reservation = await self.ledger.reserve(
-                attempt,
+                replace(this_attempt(), call=call),
                 scope,
                 what,
                 bound=bound,
@@ -167,15 +166,7 @@ class Meter:
         except BudgetExceeded as refusal:
             self._telemetry.metrics.observe_refusal(scope, refusal.limit)
             raise
-        seen = SeenStep(
-            scope=scope,
-            kind=what.kind,
-            name=what.name,
-            pool=what.pool,
-            server=what.server,
-            rid=what.rid,
-            attempt=attempt.attempt,
-        )
+        seen = SeenStep(scope=scope, kind=what.kind, name=what.name, pool=what.pool, server=what.server, rid=what.rid)
         step = PaidStep(self, reservation, seen)
         if isinstance(reservation, Replayed):
             yield step
