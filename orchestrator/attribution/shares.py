@@ -6,7 +6,6 @@ it, or where a later correction of another kind moved the figure.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import func, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,8 +14,8 @@ from orchestrator.attribution.observed import KEY, call_of
 from orchestrator.attribution.work import Call
 from orchestrator.database import Database
 from orchestrator.database.tables import charges, engine_windows, gpu_shares
-from orchestrator.ledger.corrections import correct
-from orchestrator.ledger.rows import CALL, Reason, row_price, same_call
+from orchestrator.ledger.corrections import correct, locked_rows
+from orchestrator.ledger.rows import CALL, Attempt, Reason, row_price, same_call
 from orchestrator.ledger.timeframes import unix_us
 from orchestrator.usage import Usage
 
@@ -29,13 +28,13 @@ async def correct_charges(database: Database, server: str, *, since: int, until:
     Each in a transaction of its own, with the accounts that it counts against, so that nobody waits for more than one.
     """
     async with database.read() as connection:
-        keys = await _differing(connection, server, since, until, longest)
-    return sum([await _correct(database, server, key) for key in keys])
+        calls = await _differing(connection, server, since, until, longest)
+    return sum([await _correct(database, server, call) for call in calls])
 
 
 async def _differing(
     connection: AsyncConnection, server: str, since: int, until: int, longest: int
-) -> Sequence[Sequence[Any]]:
+) -> Sequence[Attempt]:
     """Calls whose rows don't add up to their shares."""
     shared = tuple(gpu_shares.c[name] for name in CALL)
     ended = select(*KEY).where(
@@ -58,19 +57,14 @@ async def _differing(
         .having(func.coalesce(func.sum(charges.c.gpu_us), 0) != func.coalesce(share.c.gpu_us, 0))
         .order_by(*here)
     )
-    return (await connection.execute(query.select_from(touched))).all()
+    return [Attempt.of(row) for row in await connection.execute(query.select_from(touched))]
 
 
-async def _correct(database: Database, server: str, key: Sequence[Any]) -> int:
-    named = dict(zip(CALL, key, strict=True))
-    query = select(charges).where(*(charges.c[name] == value for name, value in named.items()))
-    locked = query.where(charges.c.entry == 0, charges.c.outcome.is_not(None)).with_for_update()
+async def _correct(database: Database, server: str, call: Attempt) -> int:
     async with database.begin() as connection:
-        base = (await connection.execute(locked)).one_or_none()
-        if base is None:
+        rows = await locked_rows(connection, call)
+        if not rows or (base := rows[0]).outcome is None:
             return 0
-        # Read after the lock was had: what somebody added while it was waited for must be seen.
-        rows = (await connection.execute(query.order_by(charges.c.entry))).all()
         share = await _final_share(connection, server, call_of(rows), unix_us(base.settled_at))
         gpu_us = sum(row.gpu_us or 0 for row in rows)
         if share is None or share == gpu_us:

@@ -229,11 +229,6 @@ class Ledger:
         """Records how a run ended, and seals its charges."""
         async with self._database.begin() as connection:
             await self._ensure_run(connection, scope)
-            # Rows, account, run: in the order in which settling takes them, so that neither waits for the other.
-            unsealed = select(charges.c.entry).where(
-                charges.c.run == scope.run, charges.c.outcome.is_not(None), charges.c.seal.is_(None)
-            )
-            await connection.execute(unsealed.order_by(*charges.primary_key).with_for_update())
             # Before the seal: what settles after this finds the run ended, and seals itself.
             ended = update(accounts).where(accounts.c.id == scope.run).values(sealed=True).returning(accounts)
             account = (await connection.execute(ended)).one()
@@ -261,8 +256,13 @@ class Ledger:
     async def _close_earlier(
         self, connection: AsyncConnection, attempt: Attempt, died: Usage | None
     ) -> Replayed | None:
-        """Settles attempts that died open, by what is known of them and marked so; finds an answer already paid for."""
-        for row in await self._step_rows(connection, attempt, lock=True):
+        """Settles attempts that died open, by what is known of them and marked so; finds an answer already paid for.
+
+        One that is being settled elsewhere is waited for.
+        """
+        unsettled = select(charges.c.entry).where(attempt.step, charges.c.outcome.is_(None))
+        await connection.execute(unsettled.order_by(charges.c.attempt).with_for_update())
+        for row in await self._step_rows(connection, attempt):
             if row.entry:
                 continue
             if row.outcome == Outcome.USED:
@@ -276,10 +276,10 @@ class Ledger:
                 await close_row(connection, Attempt.of(row), settlement, row_price(row), bound_of(row), above)
         return None
 
-    async def _step_rows(self, connection: AsyncConnection, attempt: Attempt, *, lock: bool = False) -> Any:
-        """Rows of a step, by attempt. With `lock`, one that is being settled elsewhere is waited for."""
+    async def _step_rows(self, connection: AsyncConnection, attempt: Attempt) -> Sequence[Any]:
+        """Rows of a step, by attempt."""
         query = select(charges).where(attempt.step).order_by(charges.c.attempt, charges.c.entry)
-        return (await connection.execute(query.with_for_update() if lock else query)).all()
+        return (await connection.execute(query)).all()
 
     async def _step_receipt(self, connection: AsyncConnection, attempt: Attempt) -> Receipt:
         rows = await self._step_rows(connection, attempt)

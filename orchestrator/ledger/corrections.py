@@ -17,8 +17,7 @@ from orchestrator.ledger.rows import CALL, FIGURES, TOLD, Attempt, Reason, row_p
 from orchestrator.ledger.seals import seal
 from orchestrator.usage import EngineMoments, Outcome, Usage
 
-__all__ = ["correct", "discard", "replace_estimate"]
-
+__all__ = ["correct", "discard", "locked_rows", "replace_estimate"]
 
 _COPIED = (
     *CALL, "run", "root", "tenant", "kind", "name", "pool",
@@ -38,7 +37,7 @@ async def correct(
     """Adds a correction of a settled row.
 
     Args:
-        row: the row as it was settled (`entry` 0), locked by the caller's transaction.
+        row: the row as it was settled (`entry` 0), of a call that the caller's transaction has locked.
         figures: differences, by column of `orchestrator.ledger.rows.FIGURES`; those that aren't named are unknown.
         outcome: whose total it changes, where that isn't the row's own: what was discarded stays so by itself.
     """
@@ -84,7 +83,7 @@ async def replace_estimate(
     Args:
         gpu_us: `None` leaves the GPU time as it stands.
     """
-    rows = await _locked_rows(connection, key)
+    rows = await locked_rows(connection, key)
     if not rows or rows[0].outcome is None or not rows[0].estimated or any(row.reason in TOLD for row in rows):
         return False
     before = _sums(rows)
@@ -105,11 +104,11 @@ async def replace_estimate(
 async def discard(connection: AsyncConnection, steps: Sequence[Attempt]) -> int:
     """Moves what steps' used attempts cost from used to discarded, once; the nano-dollars moved."""
     held: dict[Attempt, Sequence[Any]] = {}
-    # All of them before any account, as whoever else corrects one of them goes from row to account too.
+    # All of them before any account, as whoever else corrects one of them goes from call to account too.
     for step in sorted(steps, key=lambda step: (step.run_id, step.activity_id, step.call)):
         used = select(charges).where(step.step, charges.c.outcome == Outcome.USED, charges.c.entry == 0)
         if (base := (await connection.execute(used)).one_or_none()) is not None:
-            held[Attempt.of(base)] = await _locked_rows(connection, Attempt.of(base))
+            held[Attempt.of(base)] = await locked_rows(connection, Attempt.of(base))
     moved = 0
     for rows in held.values():
         if any(row.reason == Reason.DISCARD for row in rows):
@@ -122,13 +121,16 @@ async def discard(connection: AsyncConnection, steps: Sequence[Attempt]) -> int:
     return moved
 
 
-async def _locked_rows(connection: AsyncConnection, key: Attempt) -> Sequence[Any]:
-    """An attempt's rows, the settled one first; nobody else corrects them until the transaction ends.
+async def locked_rows(connection: AsyncConnection, call: Attempt) -> Sequence[Any]:
+    """A call's rows, the settled one first; nobody else corrects it until the transaction ends.
 
-    Two statements: only the second sees what was added by those for whom the first has waited.
+    The call is locked, and no row of it: a row that is settled is never changed, but it is sealed, by transactions that
+    hold the accounts already which a correction takes next.
     """
-    own = and_(key.step, charges.c.attempt == key.attempt)
-    await connection.execute(select(charges.c.entry).where(own, charges.c.entry == 0).with_for_update())
+    if connection.dialect.name == "postgresql":  # on SQLite, one transaction writes at a time
+        name = "/".join(map(str, call.columns.values()))
+        await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    own = and_(call.step, charges.c.attempt == call.attempt)
     return (await connection.execute(select(charges).where(own).order_by(charges.c.entry))).all()
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, get_args
 
-from anyio import create_task_group
+import pytest
+from anyio import create_task_group, fail_after
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
@@ -14,7 +15,10 @@ from orchestrator import Budget, Usage
 from orchestrator.budget import Allowance
 from orchestrator.database import Database
 from orchestrator.errors import BudgetExceeded
-from orchestrator.ledger import Attempt, Bound, Replayed, Reservation, Sweeper, clear_limit, set_limit
+from orchestrator.ledger import Attempt, Bound, Replayed, Reservation, Sweeper, clear_limit, set_limit, verify
+from orchestrator.ledger.corrections import correct, locked_rows
+from orchestrator.ledger.rows import Reason
+from orchestrator.ledger.seals import last_seal
 from orchestrator.steps import RunStatus, TopUp
 from orchestrator.usage import Outcome
 from tests.ledger.books import PRICE, Books
@@ -146,3 +150,23 @@ async def test_a_limit_that_comes_and_goes_misses_no_movement(database: Database
         group.start_soon(limit)
     await set_limit(database, tenant, "day", Allowance(tokens=10**9))
     await books.check()
+
+
+async def test_a_run_ends_while_one_of_its_calls_is_corrected(database: Database) -> None:
+    books = Books.of_a_new_run(database)
+    await books.settle(await books.reserve(1, bound=BOUND), Outcome.USED, Usage(prompt=40, output=5))
+    used = books.attempt(1, 1)
+    if database.dialect == "sqlite":
+        pytest.skip("one transaction writes at a time")
+    async with database.begin() as connection:
+        rows = await locked_rows(connection, used)
+        with fail_after(10):
+            await books.elsewhere().ledger.close_run(books.scope, RunStatus.COMPLETED, None)
+        await correct(connection, rows[0], Reason.ATTRIBUTION, {"gpu_us": 7})
+    await books.check()
+    async with database.snapshot() as connection:
+        verified = await verify(connection, books.scope.run)
+        newest = await last_seal(connection, books.scope.run)
+    assert verified.ok
+    assert newest is not None
+    assert (newest.number, newest.rows) == (2, 1)

@@ -16,7 +16,7 @@ from orchestrator import Usage
 from orchestrator.database import Database
 from orchestrator.database.tables import charges, runs
 from orchestrator.ledger import Attempt, Bound, Price, Replayed, Reservation, Settlement
-from orchestrator.ledger.corrections import correct, discard, replace_estimate
+from orchestrator.ledger.corrections import correct, discard, locked_rows, replace_estimate
 from orchestrator.ledger.rows import Reason
 from orchestrator.steps import RunStatus
 from orchestrator.usage import EngineMoments, Outcome
@@ -43,8 +43,7 @@ async def _facts(connection: AsyncConnection, key: Attempt, usage: Usage = REALL
 
 async def _attribute(books: Books, key: Attempt, **figures: int) -> None:
     async with books.database.begin() as connection:
-        own = (key.step, charges.c.attempt == key.attempt, charges.c.entry == 0)
-        base = (await connection.execute(select(charges).where(*own).with_for_update())).one()
+        base, *_ = await locked_rows(connection, key)
         await correct(connection, base, Reason.ATTRIBUTION, figures)
 
 
@@ -281,8 +280,7 @@ class TestAtOnce:
                 await books.used(step, GUESS)
             async with database.begin() as connection:
                 key = books.attempt(2, 1)
-                held = select(charges).where(key.step, charges.c.entry == 0).with_for_update()
-                base = (await connection.execute(held)).one()
+                base, *_ = await locked_rows(connection, key)
                 waiting = asyncio.create_task(books.ledger.discard([books.attempt(1, 1), key]))
                 await until_somebody_waits(database)
                 await correct(connection, base, Reason.ATTRIBUTION, {"gpu_us": 5})

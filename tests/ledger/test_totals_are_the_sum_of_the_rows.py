@@ -43,7 +43,7 @@ from orchestrator.ledger import (
     clear_limit,
     set_limit,
 )
-from orchestrator.ledger.corrections import correct
+from orchestrator.ledger.corrections import correct, locked_rows
 from orchestrator.ledger.rows import Reason, row_price
 from orchestrator.steps import RunStatus, TopUp
 from orchestrator.usage import EngineMoments, Outcome
@@ -313,13 +313,10 @@ class TheLedger(RuleBasedStateMachine):
         return passed
 
     async def _attribute(self, key: Attempt, gpu_us: int) -> None:
-        own = (key.step, charges.c.attempt == key.attempt)
         async with self.database.begin() as connection:
-            held = select(charges).where(*own, charges.c.entry == 0).with_for_update()
-            base = (await connection.execute(held)).one()
-            if base.outcome is None:
+            rows = await locked_rows(connection, key)
+            if (base := rows[0]).outcome is None:
                 return
-            rows = (await connection.execute(select(charges).where(*own))).all()
             before = sum(row.gpu_us or 0 for row in rows)
             cost = sum(row.cost_nano for row in rows)
             price = row_price(base)
