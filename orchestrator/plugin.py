@@ -28,9 +28,11 @@ PASSTHROUGH = (
     "orchestrator.paths",
     "orchestrator.signature",
     "orchestrator.steps",
+    "orchestrator.strategies",
     "orchestrator.tool",
     "orchestrator.transcript",
     "orchestrator.usage",
+    "orchestrator.watches",
 )
 """Our modules that the sandbox shares between runs: pure code without module state, nothing that does I/O."""
 

@@ -43,7 +43,7 @@ class Bench:
     async def charges(self) -> Sequence[Row[Any]]:
         """All rows of the ledger, in the order in which they were reserved."""
         async with self.database.read() as connection:
-            query = select(charges).order_by(charges.c.reserved_at, charges.c.attempt)
+            query = select(charges).order_by(charges.c.reserved_at, *charges.primary_key)
             return (await connection.execute(query)).all()
 
     async def totals(self) -> Sequence[Row[Any]]:

@@ -306,3 +306,19 @@ async def choosy(ctx: RunContext, count: int) -> str:
 async def priced(ctx: ToolContext) -> str:
     """Costs half a cent."""
     return "found"
+
+
+@app.workflow()
+async def gamble(ctx: RunContext, number: int) -> str:
+    """Three forks of a conversation race; the losers are cancelled, and the winner goes on, with a tool between."""
+    trunk = ctx.transcript(system=f"This is run {number}.")
+    await trunk.generate("Begin.", max_tokens=80)
+    forks = [trunk.fork() for _ in range(3)]
+    races = [asyncio.ensure_future(fork.generate(f"Branch {n}.", max_tokens=80)) for n, fork in enumerate(forks)]
+    done, _ = await workflow.wait(races, return_when=asyncio.FIRST_COMPLETED)
+    for race in races:
+        race.cancel()
+    await asyncio.gather(*races, return_exceptions=True)
+    winner = next(fork for fork, race in zip(forks, races, strict=True) if race in done)
+    await ctx.call(priced)
+    return (await winner.generate("Now answer.", max_tokens=80)).text

@@ -24,13 +24,16 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def worker_process(temporal: str, database_url: str, engine: str, log: Path) -> Generator[subprocess.Popen[bytes]]:
+def worker_process(
+    temporal: str, database_url: str, engine: str, log: Path, *, facts: Path | None = None
+) -> Generator[subprocess.Popen[bytes]]:
     """`orchestrator worker` as a process of its own."""
     environment = {
         **os.environ,
         "TEMPORAL_ADDRESS": temporal,
         "ORCHESTRATOR_DATABASE__URL": database_url,
         "ORCHESTRATOR_ENGINE__URLS": json.dumps([engine]),
+        **({} if facts is None else {"ORCHESTRATOR_ENGINE__FACTS": str(facts)}),
     }
     command = [sys.executable, "-m", "orchestrator", "worker", "tests.programs.programs:app"]
     with log.open("ab") as output:
