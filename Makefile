@@ -7,7 +7,7 @@ MODEL := $(STATE)/models/smollm2-135m-instruct/config.json
 BENCHMARKS = $(patsubst benchmarks/%.py,%,$(shell grep -l __main__ benchmarks/*.py))
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
-RUNTIME := pyproject.toml --extra local --extra prices --extra retrieval --extra tracing
+RUNTIME := pyproject.toml --extra local --extra mcp --extra prices --extra retrieval --extra tracing
 LOCK_runtime := $(RUNTIME)
 LOCK_dev := $(RUNTIME) --group dev -c requirements/runtime.txt
 LOCK_models := --no-deps requirements/models.in

@@ -1,7 +1,7 @@
 """Holds the documentation against the code: `python docs/check.py [--write]`.
 
 `docs/cli.md` must be what the command line says of itself; every `orchestrator` command in a document must parse, and
-every Python block in the README must run.
+every Python block in the README and in the pages that show programs must run.
 """
 
 import re
@@ -18,7 +18,8 @@ from orchestrator.cli import cli
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "cli.md"
-DOCUMENTS = [ROOT / "README.md", *ROOT.glob("examples/*/README.md")]
+PROGRAMS = [ROOT / "README.md", ROOT / "docs" / "thinking.md", ROOT / "docs" / "tools.md"]
+DOCUMENTS = [*PROGRAMS, ROOT / "docs" / "workflows.md", *ROOT.glob("examples/*/README.md")]
 
 
 def reference() -> str:
@@ -112,7 +113,8 @@ def main() -> None:
         REFERENCE.write_text(reference())
         return
     problems = [problem for document in DOCUMENTS for problem in bad_commands(document)]
-    problems += [*bad_blocks(ROOT / "README.md"), *stale_reference()]
+    problems += [problem for document in PROGRAMS for problem in bad_blocks(document)]
+    problems += stale_reference()
     for problem in problems:
         print(problem, file=sys.stderr)  # noqa: T201
     sys.exit(bool(problems))

@@ -13,19 +13,29 @@ async def greet(ctx: RunContext, name: str) -> str:
 """
 
 from orchestrator.app import Orchestrator
+from orchestrator.approvals import Approvals
 from orchestrator.budget import Budget
 from orchestrator.context import Passages, RunContext
 from orchestrator.errors import OrchestratorError
+from orchestrator.images import Image
 from orchestrator.messages import ToolCall
 from orchestrator.passages import Passage
+from orchestrator.prediction import Called, Said
 from orchestrator.signature import ReasoningWorkflow
+from orchestrator.thinking import Thought
 from orchestrator.tool import Effect, Tool, ToolContext
+from orchestrator.toolservers import FromEnvironment, MCPServer, ServerTool, ServerTools
 from orchestrator.transcript import Reply, Transcript
-from orchestrator.usage import Outcome, Receipt, Timings, Usage
+from orchestrator.usage import Outcome, Receipt, Savings, Timings, Usage
 
 __all__ = [
+    "Approvals",
     "Budget",
+    "Called",
     "Effect",
+    "FromEnvironment",
+    "Image",
+    "MCPServer",
     "Orchestrator",
     "OrchestratorError",
     "Outcome",
@@ -35,6 +45,11 @@ __all__ = [
     "Receipt",
     "Reply",
     "RunContext",
+    "Said",
+    "Savings",
+    "ServerTool",
+    "ServerTools",
+    "Thought",
     "Timings",
     "Tool",
     "ToolCall",

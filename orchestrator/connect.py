@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.execution import COST_USD, TENANT, TOKENS
-from orchestrator.funding import WAITING
+from orchestrator.standing import WAITING
 
 __all__ = ["SEARCH_ATTRIBUTES", "connect", "ensure_search_attributes"]
 

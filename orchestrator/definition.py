@@ -7,7 +7,7 @@ its place in the module.
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, get_type_hints
 
@@ -40,6 +40,8 @@ def define(
     pool: str,
     step_timeout: timedelta,
     check: Callable[[Any, Any], bool] | None,
+    grants: Sequence[str] = (),
+    cache: timedelta | None = None,
 ) -> type[ReasoningWorkflow[InT, OutT]]:
     """The workflow definition of a function.
 
@@ -78,6 +80,8 @@ def define(
         "orchestrator_budget": budget,
         "orchestrator_pool": pool,
         "orchestrator_step_timeout": step_timeout,
+        "orchestrator_grants": tuple(grants),
+        "orchestrator_cache": cache,
         "run": workflow.run(run),
     }
     return workflow.defn(name=name)(type(name, (ReasoningWorkflow,), namespace))

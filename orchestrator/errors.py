@@ -5,21 +5,33 @@ OrchestratorError
 ├── DefinitionError        the developer: a workflow, tool or app that can't be defined as written
 ├── ConfigurationError     the operator: a setting, a port, a missing part of the installation
 ├── RequestError           the caller: what was asked for isn't there or doesn't fit
-│   ├── UnknownName        a workflow, tool, collection or run, with "did you mean"
+│   ├── UnknownName        a workflow, tool, collection, run or question, with "did you mean"
 │   ├── RunHasEnded        what was asked for needs a run that still goes on
+│   ├── QuestionClosed     a person's answer comes too late
+│   ├── InvalidAnswer      a person's answer doesn't fit the question, which stays open
 │   ├── NoReceiptYet       the run has taken no paid step
+│   ├── NoHistory          no completed run to go by
 │   ├── InvalidInput       the input breaks the workflow's or tool's schema
 │   ├── InvalidPeriod      a report's period that can't be read, or is empty
 │   ├── PricesRefused      rows that a price book can't take
 │   └── IdempotencyConflict
 ├── RunError               the run itself: it ends the workflow, and retrying would end the same way
 │   ├── BudgetExceeded
+│   ├── ToolServerFailed   it can't be started or reached, or ended in the middle
+│   ├── ToolServerUnusable it works, and its tools aren't what the app says
+│   ├── HumanTimedOut      nobody answered in time
+│   ├── JudgeFailed        a judge raised, or said what is no verdict
+│   ├── NoAnswer           a strategy came to its end without an answer
 │   ├── OutputInvalid      the model's reply breaks the schema, after the repairs allowed
 │   ├── OutputNotSerializable
 │   ├── OutputTooLarge
 │   └── ToolFailed
 │       ├── ToolTimedOut
-│       └── ToolResultTooLarge
+│       ├── ToolLost       its worker fell silent while it ran
+│       ├── ToolResultTooLarge
+│       ├── OffRecord      a rerun asked for what the run that it replays never did
+│       ├── ToolReportedFailure  the tool ran, and says that it failed
+│       └── ToolRefused    a person, or the app's approvals, didn't let the model call it
 ├── DamagedLedger          the operator: rows of the ledger are not as the orchestrator writes them
 └── EngineError            the engine: `retryable` says whether another attempt may do better
     ├── EngineUnavailable
@@ -47,21 +59,33 @@ __all__ = [
     "EngineOverloaded",
     "EngineRejected",
     "EngineUnavailable",
+    "HumanTimedOut",
     "IdempotencyConflict",
+    "InvalidAnswer",
     "InvalidInput",
     "InvalidPeriod",
+    "JudgeFailed",
     "ModelMismatch",
+    "NoAnswer",
+    "NoHistory",
     "NoReceiptYet",
+    "OffRecord",
     "OrchestratorError",
     "OutputInvalid",
     "OutputNotSerializable",
     "OutputTooLarge",
     "PricesRefused",
+    "QuestionClosed",
     "RequestError",
     "RunError",
     "RunHasEnded",
     "ToolFailed",
+    "ToolLost",
+    "ToolRefused",
+    "ToolReportedFailure",
     "ToolResultTooLarge",
+    "ToolServerFailed",
+    "ToolServerUnusable",
     "ToolTimedOut",
     "UnknownName",
 ]
@@ -118,7 +142,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class UnknownName(RequestError):
-    """No workflow, tool, collection or run has this name."""
+    """No workflow, tool, collection, run or question has this name."""
 
     status = 404
 
@@ -136,6 +160,24 @@ class NoReceiptYet(RequestError):
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(f"run {run_id!r} has taken no paid step yet: ask for its receipt once it has")
+
+
+class NoHistory(RequestError):
+    """No run of the workflow completed, or none of those meant, so nothing can be said of the next one."""
+
+    status = 404
+
+    def __init__(self, workflow: str, *, ended: int, completed: int = 0) -> None:
+        self.workflow, self.ended, self.completed = workflow, ended, completed
+        self.basis = "none"
+        if completed:
+            problem = f"has {completed:,} completed, and none of them is among those asked for. Ask for more of them"
+        elif ended:
+            times = "once" if ended == 1 else f"{ended:,} times"
+            problem = f"ended {times} and never well. Let a run complete and ask again"
+        else:
+            problem = "was never run. Let a run complete and ask again"
+        super().__init__(f"there is no history to go by: workflow {workflow!r} {problem}")
 
 
 class InvalidInput(RequestError):
@@ -174,6 +216,29 @@ class RunHasEnded(RequestError):
     def __init__(self, run_id: str, how: str) -> None:
         self.run_id, self.how = run_id, how
         super().__init__(f"run {run_id} has {how} already: start it again, with a larger budget if it ran out of one")
+
+
+class QuestionClosed(RequestError):
+    """The question was answered before, or isn't asked any more."""
+
+    status = 409
+
+    def __init__(self, question: str, how: str) -> None:
+        self.question, self.how = question, how
+        what = {
+            "answered": "was answered already: the first answer counts",
+            "timed_out": "wasn't answered in time: the run has gone on without",
+            "withdrawn": "isn't asked any more: what asked it has ended",
+        }
+        super().__init__(f"question {question!r} {what[how]}")
+
+
+class InvalidAnswer(RequestError):
+    """The answer doesn't fit the question."""
+
+    def __init__(self, question: str, problem: str) -> None:
+        self.question, self.problem = question, problem
+        super().__init__(f"the answer to question {question!r} doesn't fit: {problem}. The question stays open")
 
 
 class IdempotencyConflict(RequestError):
@@ -218,6 +283,36 @@ class BudgetExceeded(RunError):
         super().__init__(
             f"{whose} of {allowed} ({limit}) has {spent} spent or reserved, "
             f"and the next step may take {needed}: raise it, or lower max_tokens"
+        )
+
+
+class HumanTimedOut(RunError):
+    """Nobody answered a question in time, and it has no default."""
+
+    def __init__(self, question: str, seconds: float) -> None:
+        self.question, self.seconds = question, seconds
+        super().__init__(
+            f"nobody answered {question[:200]!r} within {seconds:g} s: answer sooner ('orchestrator questions' lists "
+            "what is asked), or give ask_human a longer timeout or a default"
+        )
+
+
+class JudgeFailed(RunError):
+    """A judge raised, or said what is no verdict."""
+
+    def __init__(self, judge: str, problem: str) -> None:
+        self.judge, self.problem = judge, problem
+        super().__init__(f"judge {judge!r} failed: {problem}. Make it return a bool, a score or a Verdict")
+
+
+class NoAnswer(RunError):
+    """A strategy came to its end without an answer."""
+
+    def __init__(self, strategy: str, *, drafts: int, problem: str) -> None:
+        self.strategy, self.drafts, self.problem = strategy, drafts, problem
+        super().__init__(
+            f"{strategy} came to no answer in {drafts} drafts; the last one: {problem}. "
+            "Allow more drafts or tokens, loosen the output, or use a stronger model"
         )
 
 
@@ -266,9 +361,19 @@ class ToolFailed(RunError):
 class ToolTimedOut(ToolFailed):
     """A tool didn't return within its timeout."""
 
+    def __init__(self, tool: str, seconds: float, *, setting: str = "@app.tool(timeout=...)") -> None:
+        super().__init__(tool, f"it didn't return within {seconds:g} s; make it faster, or raise {setting}")
+        self.seconds = seconds
+
+
+class ToolLost(ToolFailed):
+    """The worker that ran a tool was heard of no more."""
+
     def __init__(self, tool: str, seconds: float) -> None:
         super().__init__(
-            tool, f"it didn't return within {seconds:g} s; make it faster, or raise @app.tool(timeout=...)"
+            tool,
+            f"its worker said nothing for {seconds:g} s: it was killed, or the tool holds it up; "
+            "await what takes long, or hand it to a thread (asyncio.to_thread)",
         )
         self.seconds = seconds
 
@@ -284,6 +389,54 @@ class ToolResultTooLarge(ToolFailed):
             f"it returned {size:,} bytes, more than the {limit:,} allowed; ask for less, or return a page or an id",
         )
         self.size, self.limit = size, limit
+
+
+class ToolRefused(ToolFailed):
+    """The model wanted to call a tool, and wasn't let."""
+
+    retryable = False
+
+    def __init__(self, tool: str, problem: str) -> None:
+        self.tool, self.problem = tool, problem
+        RunError.__init__(self, f"{problem}. Tool {tool!r} wasn't called: go on without it")
+
+
+class OffRecord(ToolFailed):
+    """A rerun asked for what isn't on the record of the run that it replays, and mustn't be asked live."""
+
+    retryable = False
+
+    def __init__(self, tool: str, of: str) -> None:
+        self.of = of
+        super().__init__(tool, f"run {of} never asked for this, so nothing on its record answers it")
+
+
+class ToolReportedFailure(ToolFailed):
+    """A tool of a server answered that what it was asked for failed; asked again, it would answer so again."""
+
+    retryable = False
+
+
+class ToolServerFailed(RunError):
+    """A tool server can't be started or reached, doesn't answer, or ended."""
+
+    status = 502
+    retryable = True
+
+    def __init__(self, server: str, address: str, problem: str, *, said: str = "") -> None:
+        self.server, self.address, self.problem = server, address, problem
+        self.said = said
+        """The end of what it wrote to its standard error."""
+        what = f"tool server {server!r} ({address}) failed: {problem}"
+        super().__init__(f"{what}. The end of what it wrote:\n{said}" if said else what)
+
+
+class ToolServerUnusable(RunError):
+    """What a tool server offers isn't what the app says that it does."""
+
+    def __init__(self, server: str, *, problem: str, remedy: str) -> None:
+        self.server, self.problem, self.remedy = server, problem, remedy
+        super().__init__(f"the tools of server {server!r} can't be used: {problem}. {remedy}")
 
 
 class DamagedLedger(OrchestratorError):

@@ -14,12 +14,12 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["as_failures", "cause_of", "timed_out"]
+__all__ = ["as_failures", "as_raised", "cause_of", "fell_silent", "timed_out"]
 
 
 @contextmanager
 def as_failures() -> Generator[None]:
-    """Around an activity: our errors become failures that say whether to try again, and when."""
+    """Around an activity or an update: our errors become failures that say whether to try again, and when."""
     try:
         yield
     except OrchestratorError as error:
@@ -37,20 +37,32 @@ def as_failures() -> Generator[None]:
 def cause_of(error: ActivityError | ChildWorkflowError) -> BaseException:
     """In a workflow: our own error again, as it was raised in the activity or child; else what Temporal knows."""
     cause = error.cause
-    if isinstance(cause, ApplicationError) and (kind := _kinds().get(cause.type or "")) is not None:
-        rebuilt = kind.__new__(kind)
-        rebuilt.args = (cause.message,)
-        details: Any = cause.details[0] if cause.details else {}
-        rebuilt.__dict__.update(details)
-        return rebuilt
+    if (own := as_raised(cause)) is not None:
+        return own
     if isinstance(cause, asyncio.CancelledError):
         return cause
     return error if cause is None else cause
 
 
+def as_raised(failure: BaseException | None) -> OrchestratorError | None:
+    """Our own error again, out of a failure that `as_failures` made; `None` where that is of another kind."""
+    if not isinstance(failure, ApplicationError) or (kind := _kinds().get(failure.type or "")) is None:
+        return None
+    rebuilt = kind.__new__(kind)
+    rebuilt.args = (failure.message,)
+    details: Any = failure.details[0] if failure.details else {}
+    rebuilt.__dict__.update(details)
+    return rebuilt
+
+
 def timed_out(cause: BaseException) -> bool:
     """Whether an activity ran past its time, as against never having been started."""
     return isinstance(cause, TemporalTimeoutError) and cause.type in (TimeoutType.START_TO_CLOSE, TimeoutType.HEARTBEAT)
+
+
+def fell_silent(cause: BaseException) -> bool:
+    """Whether nothing more was heard of the worker that ran an activity."""
+    return isinstance(cause, TemporalTimeoutError) and cause.type is TimeoutType.HEARTBEAT
 
 
 def _kinds() -> dict[str, type[OrchestratorError]]:

@@ -8,6 +8,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
+from orchestrator.questions import MEMO_CLOSED, MEMO_QUESTION, Closed, Question
 from orchestrator.steps import CLOSE_RUN, DISCARD, TOP_UP
 from orchestrator.usage import Receipt
 
@@ -25,11 +26,18 @@ class RunEvent(BaseModel):
     id: int
     """Its place in the history; hand it back to go on from there."""
     type: str
-    """`run.started`, `step.started`, `step.completed`, `step.failed`, `run.completed`, `run.failed`, ..."""
+    """`run.started`, `step.started`, `step.completed`, `step.failed`, `run.completed`, `run.failed`, ...
+
+    Of questions to people: `question.asked`, `question.refused` (an answer that nobody could refuse when it was given
+    doesn't fit), `question.answered`, `question.timed_out`, `question.withdrawn`.
+    """
     at: datetime
     step: int | None = None
     """Which step; the id of its `step.started`."""
+    question: str | None = None
+    """Which question."""
     name: str | None = None
+    """Of the step. Of a question: whom it asks, or who answered."""
     summary: str | None = None
     attempt: int | None = None
     error: str | None = None
@@ -70,7 +78,11 @@ class HistoryReader:
                     event, at, f"step.{outcome}".replace("canceled", "cancelled"), attributes.scheduled_event_id,
                     error=_cause(error) if error else None,
                 )  # fmt: skip
-        if kind.startswith("workflow_execution_") and not kind.endswith(("signaled", "requested")):
+        if event.HasField("workflow_properties_modified_event_attributes"):
+            return await self._question(event, at)
+        if kind.startswith("workflow_execution_") and not (
+            kind.endswith(("signaled", "requested")) or "_update_" in kind
+        ):
             ending = kind.removeprefix("workflow_execution_").replace("canceled", "cancelled")
             failed = event.HasField("workflow_execution_failed_event_attributes")
             error = event.workflow_execution_failed_event_attributes.failure.message if failed else None
@@ -84,6 +96,24 @@ class HistoryReader:
         if name in BOOKKEEPING:
             return None
         return RunEvent(id=event.event_id, type=kind, at=at, step=step, name=name, receipt=receipt, error=error)
+
+    async def _question(self, event: HistoryEvent, at: datetime) -> RunEvent | None:
+        """Questions are kept in the run's memo, and how each ended too."""
+        for name, payload in event.workflow_properties_modified_event_attributes.upserted_memo.fields.items():
+            (value,) = await self._converter.decode([payload])
+            if name == MEMO_CLOSED:
+                closed = Closed.model_validate(value)
+                return RunEvent(
+                    id=event.event_id, type=f"question.{closed.how}", at=at, question=closed.question,
+                    name=closed.by, summary=closed.answer,
+                )  # fmt: skip
+            if name.startswith(MEMO_QUESTION) and value is not None:
+                asked = Question.model_validate(value)
+                return RunEvent(
+                    id=event.event_id, type="question.asked" if asked.refused is None else "question.refused", at=at,
+                    question=asked.id, name=asked.to, summary=asked.summary, error=asked.refused,
+                )  # fmt: skip
+        return None
 
     async def _text(self, payload: Any) -> str | None:
         if not payload.data:

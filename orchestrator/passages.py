@@ -49,3 +49,19 @@ class Retriever(Protocol):
     async def collections(self, tenant: str) -> Sequence[str]:
         """The names of the tenant's collections."""
         ...
+
+    async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> Sequence[str]:
+        """Names of a collection's documents in order, `limit` at most, from behind a name on.
+
+        Raises:
+            UnknownName: the tenant has no such collection.
+        """
+        ...
+
+    async def document(self, tenant: str, collection: str, name: str) -> str:
+        """A document's text, but for white space between its passages.
+
+        Raises:
+            UnknownName: the tenant has no such collection, or the collection no such document.
+        """
+        ...

@@ -25,11 +25,13 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from orchestrator.app import Orchestrator
+from orchestrator.approving import GRANTS
 from orchestrator.database import Database
 from orchestrator.errors import IdempotencyConflict, InvalidInput, NoReceiptYet, RunHasEnded, UnknownName
 from orchestrator.execution import TENANT
-from orchestrator.funding import WAITING
 from orchestrator.history import HistoryReader, RunEvent
+from orchestrator.images import Image
+from orchestrator.inbox import Inbox
 from orchestrator.ledger import (
     BillLine,
     By,
@@ -43,9 +45,12 @@ from orchestrator.ledger import (
     runs_of,
     verify,
 )
+from orchestrator.quotes import Quotes
 from orchestrator.signature import ReasoningWorkflow
+from orchestrator.standing import WAITING
 from orchestrator.steps import TOP_UP, RunStatus, TopUp
 from orchestrator.tool import problem_of
+from orchestrator.transcripts import TranscriptStore
 from orchestrator.usage import Receipt, Usd
 
 __all__ = ["Run", "RunSummary", "Runs", "parsed_top_up"]
@@ -128,6 +133,28 @@ class Runs:
         """What can be started."""
         return [workflow for app in self._apps for workflow in app.workflows]
 
+    @property
+    def quotes(self) -> Quotes:
+        """What one more run will cost."""
+        return Quotes(self._database, self._client)
+
+    @property
+    def inbox(self) -> Inbox:
+        """What runs ask people."""
+        return Inbox(self._client, self._describe)
+
+    async def put_image(self, data: bytes, *, tenant: str, media_type: str | None = None) -> Image:
+        """Keeps a picture, so that inputs of runs can name it.
+
+        Args:
+            media_type: what its bytes are said to be; by default whatever they are.
+
+        Raises:
+            InvalidInput: they are no picture of a kind that is taken, or too many.
+        """
+        async with self._database.begin(writes_first=True) as connection:
+            return await TranscriptStore(self._database).put_image(connection, data, tenant, media_type=media_type)
+
     async def start(
         self,
         workflow: str,
@@ -135,17 +162,22 @@ class Runs:
         *,
         tenant: str,
         idempotency_key: str | None = None,
+        grants: Sequence[str] = (),
     ) -> str:
         """Starts a run; its id. With a key that was used before, the id of the run that it started then.
 
+        Args:
+            grants: tools that its model may call without asking a person.
+
         Raises:
-            UnknownName: there is no such workflow.
+            UnknownName: there is no such workflow, or no such tool to grant.
             InvalidInput: the input breaks its schema.
-            IdempotencyConflict: the key was used with another workflow or input.
+            IdempotencyConflict: the key was used with another workflow, input or grants.
         """
         app, defined = self._find(workflow)
         parsed = defined.signature.parse(value)
-        fingerprint = _digest(workflow, json.dumps(value, sort_keys=True))
+        app.require_tools(grants)
+        fingerprint = _digest(workflow, json.dumps(value, sort_keys=True), *sorted(grants))
         if idempotency_key is None:
             run_id = f"{workflow}-{uuid.uuid4().hex[:20]}"
         else:
@@ -161,7 +193,7 @@ class Runs:
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(TENANT, tenant)]),
-                memo={FINGERPRINT: fingerprint},
+                memo={FINGERPRINT: fingerprint} | ({GRANTS: [*grants]} if grants else {}),
                 static_summary=_line(value),
             )
         except WorkflowAlreadyStartedError as error:

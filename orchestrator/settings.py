@@ -27,6 +27,7 @@ from orchestrator.tool import problem_of
 
 __all__ = [
     "ApiSettings",
+    "CacheSettings",
     "DatabaseSettings",
     "EngineSettings",
     "PriceSettings",
@@ -71,6 +72,8 @@ class EngineSettings(_Group):
     tool_call_parser: str | None = None
     """How the model writes tool calls (SGLang's `--tool-call-parser`); by default what the server says."""
     reasoning_parser: str | None = None
+    image_urls: bool = False
+    """Whether engines may fetch images from the URLs that conversations name: from inside their own network."""
 
 
 class DatabaseSettings(_Group):
@@ -85,6 +88,13 @@ class PriceSettings(_Group):
     input: Annotated[Decimal, Field(ge=0, decimal_places=9)] = Decimal("0.02")
     cached_input: Annotated[Decimal, Field(ge=0, decimal_places=9)] = Decimal("0.002")
     output: Annotated[Decimal, Field(ge=0, decimal_places=9)] = Decimal("0.08")
+
+
+class CacheSettings(_Group):
+    """Results of tools and engine calls that are kept, where the code asks for it (`cache=`)."""
+
+    max_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
+    """Bytes that may be kept, compressed; beyond it the oldest go."""
 
 
 class ApiSettings(_Group):
@@ -129,6 +139,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     database: DatabaseSettings = DatabaseSettings()
     price: PriceSettings = PriceSettings()
+    cache: CacheSettings = CacheSettings()
     api: ApiSettings = ApiSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

@@ -85,6 +85,7 @@ class ReasoningWorkflow(Generic[InT, OutT]):
     orchestrator_budget: ClassVar[Budget | None]
     orchestrator_pool: ClassVar[str]
     orchestrator_step_timeout: ClassVar[timedelta]
+    orchestrator_grants: ClassVar[tuple[str, ...]]
 
     async def run(self, value: InT) -> OutT:
         """Runs the workflow; started by Temporal."""

@@ -12,25 +12,43 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from orchestrator.budget import Allowance, Budget, OnExhausted
 from orchestrator.messages import BlobRef, Message, ToolCall
 from orchestrator.passages import Passage
+from orchestrator.reruns import RecordedStep, Rerun
+from orchestrator.strategies.expected import Experience
+from orchestrator.toolservers import ToolListing
 from orchestrator.usage import Receipt, Usd
+from orchestrator.watches import Watch
 
 __all__ = [
+    "ANSWER",
     "CLOSE_RUN",
     "DISCARD",
+    "EXPERIENCE",
     "GENERATE",
+    "GRADE",
     "LEDGER_QUEUE",
+    "OWN_NAMES",
     "RETRIEVAL_QUEUE",
     "RETRIEVE",
     "TOP_UP",
+    "WARM",
+    "AnswerRequest",
+    "CallServerToolRequest",
     "CallToolRequest",
     "CallToolResult",
     "CloseRunRequest",
     "CloseRunResult",
     "DiscardRequest",
+    "DiscardResult",
+    "ExperienceRequest",
+    "ExperienceResult",
     "FinishReason",
     "GenerateRequest",
     "GenerateResult",
+    "GradeRequest",
+    "GradeResult",
     "Inheritance",
+    "ListToolsRequest",
+    "ListToolsResult",
     "RetrieveRequest",
     "RetrieveResult",
     "RunScope",
@@ -39,17 +57,28 @@ __all__ = [
     "ToolChoice",
     "TopUp",
     "TopUpRequest",
+    "WarmRequest",
+    "WarmResult",
+    "beside_of",
     "engine_queue",
+    "step_ahead",
     "tools_queue",
     "workflows_queue",
 ]
 
 GENERATE = "generate"
+WARM = "warm"
+GRADE = "grade"
 RETRIEVE = "retrieve"
+ANSWER = "answer_from_record"
 CLOSE_RUN = "close_run"
 DISCARD = "discard"
+EXPERIENCE = "experience"
 TOP_UP = "top_up"
 """Names of the activities; a tool's activity has the tool's own name. `top_up` is a run's signal as well."""
+
+OWN_NAMES = frozenset({GENERATE, WARM, GRADE, RETRIEVE, ANSWER, CLOSE_RUN, DISCARD, EXPERIENCE, TOP_UP})
+"""No tool may be called so."""
 
 RETRIEVAL_QUEUE = "retrieval"
 LEDGER_QUEUE = "ledger"
@@ -70,12 +99,23 @@ def tools_queue(app: str) -> str:
     return f"tools.{app}"
 
 
+def step_ahead(beside: str, number: int) -> str:
+    """Names a tool call that is made before the model asks for it, by the step that makes the model's reply."""
+    return f"{beside}~{number}"
+
+
+def beside_of(step: str) -> str | None:
+    """The step beside which a call was made ahead; `None` for any other step."""
+    beside, mark, _ = step.partition("~")
+    return beside if mark else None
+
+
 class RunStatus(StrEnum):
     """How a run stands, in the words of the REST API."""
 
     RUNNING = "running"
     PAUSED = "paused"
-    """It runs, and waits for a top-up."""
+    """It runs, and waits for a top-up or for a person's answer."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -105,6 +145,8 @@ class RunScope(_Payload):
     budget: Budget | None = None
     parent: "RunScope | None" = None
     """The run that started this one as a child."""
+    backtest: str | None = None
+    """The backtest whose rerun it is; `None` for a run made in earnest."""
 
     @property
     def lineage(self) -> "tuple[RunScope, ...]":
@@ -115,6 +157,15 @@ class RunScope(_Payload):
     def root(self) -> str:
         """The outermost run."""
         return self.lineage[-1].run
+
+    @property
+    def cache_salt(self) -> str:
+        """Whose prompts' prefixes the engine may reuse for it: its tenant's.
+
+        Reruns share theirs with the reruns of their backtest alone: what the originals left in the engine's cache would
+        make them look cheaper than they are.
+        """
+        return self.tenant if self.backtest is None else f"{self.tenant} {self.backtest}"
 
     @property
     def on_exhausted(self) -> OnExhausted:
@@ -136,6 +187,12 @@ class Inheritance(_Payload):
     """What the run that goes on has paid so far."""
     started_at: datetime | None = None
     path: tuple[str, ...] = ()
+    listings: dict[str, ToolListing] = {}
+    """What tool servers offer to the run that goes on."""
+    grants: tuple[str, ...] = ()
+    """Tools that its model may call without asking a person."""
+    rerun: Rerun | None = None
+    """What a rerun of an earlier run answers from; `None` where it is none."""
 
 
 class Sampling(_Payload):
@@ -148,11 +205,17 @@ class Sampling(_Payload):
     stop: tuple[str, ...] = ()
     seed: int | None = None
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same prompt is to get the same reply: one that is the likeliest, or drawn by a seed."""
+        return self.temperature == 0 or self.seed is not None
+
 
 ToolChoice = Literal["auto", "required", "none"]
 """Whether the model may, must or may not call a tool in its next reply."""
 
-FinishReason = Literal["stop", "length", "tool_calls"]
+FinishReason = Literal["stop", "length", "tool_calls", "watched"]
+"""`length`: `max_tokens` cut it off. `watched`: its watch ended it."""
 
 
 class GenerateRequest(_Payload):
@@ -166,6 +229,13 @@ class GenerateRequest(_Payload):
     tool_choice: ToolChoice = "auto"
     closing: bool = False
     """Whether it may draw on what the budget keeps for the answer; `max_tokens` is then cut to what that holds."""
+    limit: Allowance | None = None
+    """What the step may use at most; `max_tokens` is cut to that."""
+    measure: bool = False
+    """Whether to say how likely the reply was, and how sure the model."""
+    watch: Watch | None = None
+    cache: timedelta | None = None
+    """How old a kept reply may be that is handed out in place of a call; `None`: none is."""
 
 
 class GenerateResult(_Payload):
@@ -179,6 +249,43 @@ class GenerateResult(_Payload):
     server: str
     step: str = ""
     """The step's name in the ledger, by which it can be discarded later."""
+    tokens: int | None = None
+    """Of the conversation with this reply; `None` where it isn't known."""
+    likelihood: float | None = None
+    """Geometric mean of its tokens' probabilities; where measured."""
+    confidence: float | None = None
+    """Mean confidence of its tokens; where measured."""
+    weakest: float | None = None
+    """The lowest mean confidence of a group of its tokens; where measured."""
+    receipt: Receipt
+
+
+class WarmRequest(_Payload):
+    scope: RunScope
+    transcript: str | None
+    append: tuple[Message, ...]
+
+
+class WarmResult(_Payload):
+    receipt: Receipt
+
+
+class GradeRequest(_Payload):
+    scope: RunScope
+    transcript: str | None
+    """The chain to judge; `None` where there is only what is appended."""
+    append: tuple[Message, ...] = ()
+    """Goes to be judged with it."""
+    question: str
+    """Put after it; answered with one of the labels."""
+    labels: tuple[str, ...]
+
+
+class GradeResult(_Payload):
+    probabilities: tuple[float, ...]
+    """Of each label to be the answer; they add up to 1."""
+    mass: float
+    """How likely it was that the answer is one of the labels at all."""
     receipt: Receipt
 
 
@@ -201,6 +308,8 @@ class CallToolRequest(_Payload):
     """JSON text."""
     by_reference: bool
     """Whether the result goes into a transcript (and only its reference into history) or back to the workflow."""
+    fresh: bool = False
+    """Whether a kept result won't do."""
 
 
 class CallToolResult(_Payload):
@@ -209,6 +318,36 @@ class CallToolResult(_Payload):
     value: Any = None
     """For a workflow: the result itself, as JSON."""
     receipt: Receipt
+
+
+class CallServerToolRequest(CallToolRequest):
+    tool: str
+    """The server's own name of it."""
+    name: str
+    """The name that the model sees."""
+
+
+class ListToolsRequest(_Payload):
+    scope: RunScope
+
+
+class ListToolsResult(_Payload):
+    listing: ToolListing
+    receipt: Receipt
+
+
+class AnswerRequest(_Payload):
+    """A step of a rerun, to be answered from the record of the original."""
+
+    scope: RunScope
+    kind: Literal["tool", "retrieve"]
+    name: str
+    """The tool or the collection."""
+    of: str
+    """The original's workflow id."""
+    step: RecordedStep | None
+    """The step that answers; `None` where there is none on the record."""
+    by_reference: bool = False
 
 
 class CloseRunRequest(_Payload):
@@ -232,6 +371,21 @@ class CloseRunResult(_Payload):
 class DiscardRequest(_Payload):
     scope: RunScope
     steps: tuple[str, ...]
+
+
+class DiscardResult(_Payload):
+    cancelled: Receipt
+    """What those of them cost that were cancelled, and so had no result to say it."""
+
+
+class ExperienceRequest(_Payload):
+    scope: RunScope
+
+
+class ExperienceResult(_Payload):
+    """What past runs of the workflow say of strategies."""
+
+    known: tuple[Experience, ...]
 
 
 class TopUp(Allowance):

@@ -10,7 +10,7 @@ from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
-__all__ = ["EngineMoments", "Outcome", "Receipt", "Timings", "Usage", "Usd", "usd_from_nano"]
+__all__ = ["EngineMoments", "Outcome", "Receipt", "Savings", "Timings", "Usage", "Usd", "usd_from_nano"]
 
 Tokens = Annotated[int, Field(ge=0)]
 Usd = Annotated[Decimal, PlainSerializer(lambda amount: f"{amount:f}", return_type=str, when_used="json")]
@@ -123,6 +123,24 @@ class EngineMoments(BaseModel):
     finished: int | None = None
 
 
+class Savings(BaseModel):
+    """What steps saved that were answered by a kept result in place of an engine or a tool. In no cost and no usage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    results: int = 0
+    """Kept results that were handed out again."""
+    usd: Usd = Decimal(0)
+    """What they cost when they were made, exact to the nano-dollar."""
+    tokens: Tokens = 0
+    """Prompt and output tokens that they took then."""
+
+    def __add__(self, other: "Savings") -> "Savings":
+        return Savings(
+            results=self.results + other.results, usd=self.usd + other.usd, tokens=self.tokens + other.tokens
+        )
+
+
 class Receipt(BaseModel):
     """What one step, or a whole run, used and cost; failed and retried attempts included."""
 
@@ -141,6 +159,8 @@ class Receipt(BaseModel):
     steps: int = 0
     estimated: bool = False
     """True where a figure of some attempt is an estimate, since the engine's own word of it is missing."""
+    saved: Savings = Savings()
+    """What kept results saved; beside `cost`, never in it."""
 
     def __add__(self, other: "Receipt") -> "Receipt":
         return Receipt(
@@ -152,4 +172,5 @@ class Receipt(BaseModel):
             attempts=self.attempts + other.attempts,
             steps=self.steps + other.steps,
             estimated=self.estimated or other.estimated,
+            saved=self.saved + other.saved,
         )

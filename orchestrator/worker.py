@@ -14,10 +14,13 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 from orchestrator.activities import (
+    ConversationActivities,
     EngineActivities,
     LedgerActivities,
     Meter,
+    RecordActivities,
     RetrievalActivities,
+    ServerActivities,
     ToolActivities,
 )
 from orchestrator.app import Orchestrator
@@ -26,7 +29,8 @@ from orchestrator.connect import connect, ensure_search_attributes
 from orchestrator.database import Database
 from orchestrator.engine import ServerInfo, SGLang
 from orchestrator.engine.facts import EngineFacts
-from orchestrator.errors import EngineUnavailable
+from orchestrator.errors import ConfigurationError, EngineUnavailable
+from orchestrator.keeping import pruning
 from orchestrator.ledger import Ledger, PriceBook
 from orchestrator.passages import Retriever
 from orchestrator.plugin import client_plugin
@@ -36,7 +40,7 @@ from orchestrator.settings import Settings
 from orchestrator.steps import LEDGER_QUEUE, RETRIEVAL_QUEUE, engine_queue, tools_queue
 from orchestrator.sweeping import sweeping
 from orchestrator.telemetry import Telemetry
-from orchestrator.tool import Tool
+from orchestrator.toolservers import MCPServer
 from orchestrator.transcripts import TranscriptStore
 
 __all__ = ["Role", "running_workers"]
@@ -102,7 +106,11 @@ async def running_workers(
             for app in apps:
                 await crew.hire_workflows(app)
         if Role.LEDGER in roles:
-            await crew.hire(LEDGER_QUEUE, LedgerActivities(crew.ledger, crew.telemetry.metrics).all)
+            ledger = LedgerActivities(database, crew.ledger, crew.telemetry.metrics)
+            record = RecordActivities(crew.meter, TranscriptStore(database))
+            conversations = ConversationActivities(crew.meter, TranscriptStore(database))
+            await crew.hire(LEDGER_QUEUE, [*ledger.all, *record.all, *conversations.all])
+            await stack.enter_async_context(pruning(database, at_most=settings.cache.max_bytes))
             await stack.enter_async_context(sweeping(client, database, _facts(facts or settings.engine.facts)))
         if Role.RETRIEVAL in roles or Role.TOOLS in roles:
             retriever = await stack.enter_async_context(open_retriever(settings, database))
@@ -169,14 +177,30 @@ class _Crew:
         await self._stack.enter_async_context(worker)
 
     async def hire_tools(self, apps: Sequence[Orchestrator], retriever: Retriever) -> None:
-        """A worker for each queue that the apps' tools name."""
-        queues: dict[str, list[Tool[..., Any]]] = {}
+        """A worker for each queue that the apps' tools and tool servers name."""
+        queues: dict[str, list[Callable[..., Any]]] = {}
         for app in apps:
             for tool in app.tools:
-                queues.setdefault(tool.task_queue or tools_queue(app.name), []).append(tool)
-        for queue, tools in queues.items():
-            activities = ToolActivities(tools, transcripts=self._transcripts, meter=self.meter, retriever=retriever)
-            await self.hire(queue, activities.all)
+                tools = ToolActivities([tool], transcripts=self._transcripts, meter=self.meter, retriever=retriever)
+                queues.setdefault(tool.task_queue or tools_queue(app.name), []).extend(tools.all)
+            for server in app.servers:
+                activities = await self._reach(app, server)
+                queues.setdefault(server.task_queue or tools_queue(app.name), []).extend(activities.all)
+        for queue, activities in queues.items():
+            await self.hire(queue, activities)
+
+    async def _reach(self, app: Orchestrator, server: MCPServer) -> ServerActivities:
+        """The activities of a tool server; it is started when a run first asks, and ended after the worker."""
+        try:
+            from orchestrator.mcp import Connection  # an extra: only apps that have servers need it
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"app {app.name!r} has the tool server {server.name!r}, and nothing here speaks its protocol ({error})",
+                remedy="Install 'reasoning-orchestrator[mcp]'.",
+            ) from error
+        connection = Connection(server, taken=[tool.name for tool in app.tools])
+        self._stack.push_async_callback(connection.aclose)
+        return ServerActivities(connection, transcripts=self._transcripts, meter=self.meter)
 
     async def hire_engine(self, url: str) -> None:
         """A worker for one engine server, once that server answers."""
@@ -191,12 +215,13 @@ class _Crew:
             prices=PriceBook(self._database, self._settings.price),
             meter=self.meter,
             gpu=gpu,
+            image_urls=self._settings.engine.image_urls,
         )
         http = await self._stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         sampler = Sampler(self._database, http, server=engine.url, pool=self._settings.engine.pool)
         await self._stack.enter_async_context(sampling(sampler))
         queue = engine_queue(self._settings.engine.pool)
-        await self.hire(queue, [activities.generate], slots=self._settings.engine.concurrency)
+        await self.hire(queue, activities.all, slots=self._settings.engine.concurrency)
 
     async def _describe(self, engine: SGLang) -> ServerInfo:
         told = self._settings.engine

@@ -6,15 +6,21 @@ from typing import Any
 from temporalio import activity
 
 from orchestrator.activities.metering import this_attempt
+from orchestrator.database import Database
 from orchestrator.failures import as_failures
 from orchestrator.ledger import Attempt, Ledger
+from orchestrator.ledger.experience import experience
 from orchestrator.steps import (
     CLOSE_RUN,
     DISCARD,
+    EXPERIENCE,
     TOP_UP,
     CloseRunRequest,
     CloseRunResult,
     DiscardRequest,
+    DiscardResult,
+    ExperienceRequest,
+    ExperienceResult,
     TopUpRequest,
 )
 from orchestrator.telemetry import Metrics
@@ -25,10 +31,11 @@ __all__ = ["LedgerActivities"]
 class LedgerActivities:
     """What runs say to the ledger."""
 
-    def __init__(self, ledger: Ledger, metrics: Metrics) -> None:
+    def __init__(self, database: Database, ledger: Ledger, metrics: Metrics) -> None:
+        self._database = database
         self._ledger = ledger
         self._metrics = metrics
-        self.all: Sequence[Callable[..., Any]] = [self.close_run, self.top_up, self.discard]
+        self.all: Sequence[Callable[..., Any]] = [self.close_run, self.top_up, self.discard, self.experience]
 
     @activity.defn(name=CLOSE_RUN)
     async def close_run(self, request: CloseRunRequest) -> CloseRunResult:
@@ -45,8 +52,8 @@ class LedgerActivities:
             await self._ledger.top_up(request.scope, request.key, request.amount)
 
     @activity.defn(name=DISCARD)
-    async def discard(self, request: DiscardRequest) -> None:
-        """Books steps whose results the run threw away as discarded."""
+    async def discard(self, request: DiscardRequest) -> DiscardResult:
+        """Books steps that the run threw away as discarded."""
         workflow_id = this_attempt().workflow_id
         named = [step.rpartition(":") for step in request.steps]
         attempts = [
@@ -54,4 +61,16 @@ class LedgerActivities:
             for run_id, _, activity_id in named
         ]
         with as_failures():
-            self._metrics.observe_discard(request.scope, await self._ledger.discard(attempts))
+            discarded = await self._ledger.discard(attempts)
+            self._metrics.observe_discard(request.scope, discarded.nano)
+        return DiscardResult(cancelled=discarded.cancelled)
+
+    @activity.defn(name=EXPERIENCE)
+    async def experience(self, request: ExperienceRequest) -> ExperienceResult:
+        """What past runs of the workflow say of strategies."""
+        scope = request.scope
+        with as_failures():
+            known = await experience(
+                self._database, tenant=scope.tenant, workflow=scope.workflow, version=scope.version
+            )
+        return ExperienceResult(known=tuple(known))

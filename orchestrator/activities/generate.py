@@ -1,29 +1,40 @@
-"""The activity that thinks: builds the prompt, asks the engine, keeps the reply and settles the bill."""
+"""The activities of an engine: build the prompt, ask, keep the reply, and settle the bill."""
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from temporalio import activity
 
-from orchestrator.activities.metering import Meter, PaidStep, heartbeats, request_id, step_name, this_attempt
+from orchestrator.activities.calls import Desk, PaidCalls
+from orchestrator.activities.metering import Meter, heartbeats, step_name, this_attempt
+from orchestrator.activities.reuse import looked_up, reply_key
+from orchestrator.activities.speaking import first_decoding, follow_up
 from orchestrator.attribution import Provisional
-from orchestrator.engine import EngineRequest, Prompt, Prompts, ServerInfo, SGLang
-from orchestrator.engine.call import EngineCall
-from orchestrator.engine.sglang import Generation
-from orchestrator.errors import BudgetExceeded, EngineRejected
+from orchestrator.engine import Generation, Prompt, Prompts, ServerInfo, SGLang
+from orchestrator.errors import EngineMisreported, EngineRejected
 from orchestrator.failures import as_failures
-from orchestrator.ledger import Bound, Kind, Price, PriceBook, Replayed
-from orchestrator.messages import AssistantMessage, ToolCall, ToolSpec
-from orchestrator.steps import GENERATE, FinishReason, GenerateRequest, GenerateResult, Sampling
+from orchestrator.keeping import Kept, KeptResults
+from orchestrator.ledger import FROM_CACHE, Kind, PriceBook, Replayed
+from orchestrator.messages import AssistantMessage, ToolCall, ToolSpec, UserMessage
+from orchestrator.steps import (
+    GENERATE,
+    GRADE,
+    WARM,
+    GenerateRequest,
+    GenerateResult,
+    GradeRequest,
+    GradeResult,
+    Sampling,
+    WarmRequest,
+    WarmResult,
+)
 from orchestrator.transcripts import TranscriptStore
-from orchestrator.usage import Outcome, Usage
+from orchestrator.usage import Outcome, Receipt
+from orchestrator.watches import ConfidenceFloor
 
 __all__ = ["EngineActivities"]
-
-LEAST_ANSWER = 8
-"""Tokens; below them a closing answer isn't worth its prompt."""
 
 
 class EngineActivities:
@@ -39,15 +50,17 @@ class EngineActivities:
         prices: PriceBook,
         meter: Meter,
         gpu: Provisional | None = None,
+        image_urls: bool = False,
     ) -> None:
         self._engine = engine
-        self._pool = pool
-        self._gpu = Provisional(engine.url) if gpu is None else gpu
         self._info = info
         self._transcripts = transcripts
-        self._prices = prices
         self._meter = meter
-        self._prompts = Prompts(engine, transcripts)
+        self._prompts = Prompts(engine, transcripts, image_urls=image_urls)
+        self._results = KeptResults(meter.database)
+        gpu = Provisional(engine.url) if gpu is None else gpu
+        self._desk = Desk(engine=engine, info=info, pool=pool, prices=prices, meter=meter, gpu=gpu)
+        self.all: Sequence[Callable[..., Any]] = [self.generate, self.warm, self.grade]
 
     @activity.defn(name=GENERATE)
     async def generate(self, request: GenerateRequest) -> GenerateResult:
@@ -55,92 +68,119 @@ class EngineActivities:
         with as_failures():
             return await self._generate(request)
 
+    @activity.defn(name=WARM)
+    async def warm(self, request: WarmRequest) -> WarmResult:
+        """Computes a prompt that several replies will share, so that each finds it in the cache."""
+        with as_failures():
+            prompt = await self._prompts.prepare(request.scope.tenant, request.transcript, request.append)
+            calls = await self._desk.calls(request.scope)
+            async with heartbeats(calls.so_far), calls:
+                paid = await calls.begin(prompt.ids, Sampling(max_tokens=1), warm=True, chat=prompt.chat)
+                if isinstance(paid, Replayed):
+                    return WarmResult(receipt=paid.receipt)
+                await paid.finished()
+                return WarmResult(receipt=await self._settled(calls, {}))
+
+    @activity.defn(name=GRADE)
+    async def grade(self, request: GradeRequest) -> GradeResult:
+        """How likely each label is to be the answer to a question about a conversation; one forward pass."""
+        with as_failures():
+            prompt = await self._prompts.prepare(
+                request.scope.tenant, request.transcript, [*request.append, UserMessage(content=request.question)]
+            )
+            self._require_tokens(prompt, "graded")
+            labels = [(await self._engine.tokenize(label))[:1] for label in request.labels]
+            calls = await self._desk.calls(request.scope)
+            async with heartbeats(calls.so_far), calls:
+                first = [token for ids in labels for token in ids]
+                paid = await calls.begin(prompt.ids, Sampling(max_tokens=1), labels=first)
+                if isinstance(paid, Replayed):
+                    return GradeResult.model_validate({**paid.result, "receipt": paid.receipt})
+                generation = await paid.finished()
+                mass = sum(generation.labels)
+                if len(generation.labels) != len(labels) or mass <= 0:
+                    raise EngineMisreported(self._engine.url, "no probabilities of the labels that were asked for")
+                kept = {"probabilities": [each / mass for each in generation.labels], "mass": min(1.0, mass)}
+                return GradeResult.model_validate({**kept, "receipt": await self._settled(calls, kept)})
+
+    async def _settled(self, calls: PaidCalls, kept: Mapping[str, Any]) -> Receipt:
+        await calls.end()
+        async with self._meter.database.begin(writes_first=True) as connection:
+            return await calls.settle(connection, kept)
+
     async def _generate(self, request: GenerateRequest) -> GenerateResult:
+        tenant = request.scope.tenant
+        prompt = await self._prompts.prepare(tenant, request.transcript, request.append)
+        key = reply_key(request, prompt, self._info, self._desk.pool)
+        if key is None or request.cache is None:
+            return await self._ask(request, prompt)
+        async with looked_up(self._results, tenant, key, request.cache) as found:
+            if found is not None:
+                return await self._hand_out(request, prompt, found)
+            return await self._ask(request, prompt, key)
+
+    async def _hand_out(self, request: GenerateRequest, prompt: Prompt, found: Kept) -> GenerateResult:
+        """A reply that was had before; its chain is that of the prompt, so it is in the store."""
+        what = Kind(kind=GENERATE, name=self._info.model, pool=self._desk.pool)
+        tenant = request.scope.tenant
+        async with self._meter.step(request.scope, what, price=FROM_CACHE) as step:
+            if step.replayed is not None:
+                return await self._again(step.replayed, tenant)
+            step.saved = found.saved
+            kept = {**found.value, "exact_prefix": prompt.exact, "step": step_name(this_attempt())}
+            async with self._meter.database.begin(writes_first=True) as connection:
+                receipt = await step.settle(connection, Outcome.USED, kept)
+        return await self._again(Replayed(result=kept, receipt=receipt), tenant)
+
+    async def _ask(self, request: GenerateRequest, prompt: Prompt, key: str | None = None) -> GenerateResult:
+        """A reply of the engine, kept under the key."""
         scope = request.scope
-        prompt = await self._prompts.prepare(scope.tenant, request.transcript, request.append)
-        price = await self._prices.price(self._info.model, self._pool)
-        rid = request_id(this_attempt())
         schema = request.output_schema
         if request.tool_choice == "required":
             schema = tool_call_schema(prompt.tools)
-        what = Kind(
-            kind=GENERATE,
-            name=self._info.model,
-            pool=self._pool,
-            server=self._engine.url,
-            rid=rid,
-            sent_tokens=len(prompt.ids),
-        )
-        async with self._reserved(request, what, price) as (step, sampling):
-            call = EngineCall(
-                self._engine,
-                EngineRequest(
-                    rid=rid,
-                    ids=prompt.ids,
-                    sampling=sampling,
-                    output_schema=schema,
-                    cache_salt=scope.tenant,
-                    headers=step.seen.headers,
-                ),
+        measure = request.measure or isinstance(request.watch, ConfidenceFloor)
+        if measure or request.watch is not None:
+            self._require_tokens(prompt, "measured or watched")
+        chat = prompt.chat
+        if chat is not None and request.tool_choice == "none" and schema is None:
+            chat = replace(chat, tool_choice="none")
+        sampling, stops = await first_decoding(request.watch, request.sampling, self._engine)
+        calls = await self._desk.calls(scope, closing=request.closing, limit=request.limit)
+        async with heartbeats(calls.so_far), calls:
+            main = await calls.begin(prompt.ids, sampling, schema=schema, measure=measure, stops=stops, chat=chat)
+            if isinstance(main, Replayed):
+                return await self._again(main, scope.tenant)
+            speech = await follow_up(
+                calls,
+                main,
+                request.watch,
+                engine=self._engine,
+                prompt=prompt.ids,
+                closing=await self._prompts.closing(),
+                sampling=request.sampling,
             )
-            if step.replayed is not None:
-                return await self._again(step.replayed, scope.tenant)
-            try:
-                async with heartbeats(lambda: call.generation.usage.model_dump(mode="json")):
-                    generation = await call.run()
-            finally:
-                made = call.generation
-                step.usage, step.timings, step.moments = made.usage, made.timings, made.moments
-                step.gpu_us = self._gpu.provisional(made.usage, made.moments)
-                step.estimated = not call.confirmed
-                if step.estimated and step.usage.prompt is None:
-                    step.usage = step.usage.model_copy(update={"prompt": len(prompt.ids)})
-                step.seen.first_token = call.first_token
-                step.seen.attributes["gen_ai.request.max_tokens"] = sampling.max_tokens
-            reply = await self._reply(request, prompt, generation)
-            finish: FinishReason = "tool_calls" if reply.tool_calls else _finish(generation)
+            await calls.end()
+            reply = await self._reply(request, prompt, speech.text, main.generation)
             async with self._meter.database.begin(writes_first=True) as connection:
-                transcript = await self._prompts.write(connection, scope.tenant, prompt, reply, generation.ids)
                 kept = {
-                    "transcript": transcript,
-                    "finish_reason": finish,
+                    "transcript": await self._prompts.write(connection, scope.tenant, prompt, reply, speech.ids),
+                    "finish_reason": "tool_calls" if reply.tool_calls else speech.finish,
                     "exact_prefix": prompt.exact,
                     "server": self._engine.url,
                     "step": step_name(this_attempt()),
+                    "tokens": len(prompt.ids) + len(speech.ids) if chat is None else main.generation.usage.total,
+                    **speech.measures,
                 }
-                receipt = await step.settle(connection, Outcome.USED, kept)
+                receipt = await calls.settle(connection, kept)
+                if key is not None and request.cache is not None and main.sampling == request.sampling:
+                    step = main.step
+                    await self._results.keep(
+                        connection, scope.tenant, key, kept,
+                        lasts=request.cache, cost_nano=step.cost_nano, tokens=step.usage.total,
+                    )  # fmt: skip
         return GenerateResult.model_validate(
             {**kept, "text": reply.content, "tool_calls": reply.tool_calls, "receipt": receipt}
         )
-
-    @asynccontextmanager
-    async def _reserved(
-        self, request: GenerateRequest, what: Kind, price: Price
-    ) -> AsyncGenerator[tuple[PaidStep, Sampling]]:
-        """The step with its row; a closing one with `max_tokens` cut to what the budget still holds.
-
-        Raises:
-            BudgetExceeded: the run can't afford it.
-        """
-        sampling = request.sampling
-        prompt = what.sent_tokens or 0
-        async with AsyncExitStack() as stack:
-            while True:
-                most = Usage(prompt=prompt, output=sampling.max_tokens)
-                gpu_us = self._gpu.bound(most)
-                bound = Bound(tokens=most.total, nano=price.cost(most, gpu_us), gpu_us=gpu_us, calls=1)
-                reserved = self._meter.step(
-                    request.scope, what, bound=bound, price=price, died=_last_heartbeat(prompt), closing=request.closing
-                )
-                try:
-                    step = await stack.enter_async_context(reserved)
-                    break
-                except BudgetExceeded as refusal:
-                    affordable = _affordable(refusal, prompt, price) if request.closing else None
-                    if affordable is None or not LEAST_ANSWER <= affordable < sampling.max_tokens:
-                        raise
-                    sampling = sampling.model_copy(update={"max_tokens": affordable})
-            yield step, sampling
 
     async def _again(self, replayed: Replayed, tenant: str) -> GenerateResult:
         node = await self._transcripts.node(replayed.result["transcript"], tenant)
@@ -154,8 +194,24 @@ class EngineActivities:
             }
         )
 
-    async def _reply(self, request: GenerateRequest, prompt: Prompt, generation: Generation) -> AssistantMessage:
-        text, reasoning = generation.text, None
+    def _require_tokens(self, prompt: Prompt, wish: str) -> None:
+        """Refuses what is done by tokens.
+
+        Raises:
+            EngineRejected: there are pictures in the prompt.
+        """
+        if prompt.chat is not None:
+            raise EngineRejected(
+                self._engine.url,
+                400,
+                f"a conversation with images can't be {wish}, since it can't be sent as tokens: use another strategy "
+                "or judge, or leave the images out",
+            )
+
+    async def _reply(
+        self, request: GenerateRequest, prompt: Prompt, text: str, generation: Generation
+    ) -> AssistantMessage:
+        reasoning = None
         depth = prompt.head.depth + 1
         if request.tool_choice == "required":
             return AssistantMessage(content="", tool_calls=_required_call(text, depth))
@@ -172,22 +228,16 @@ class EngineActivities:
                 "it has no tool-call parser, so a tool call would look like text. Start it with --tool-call-parser, "
                 "or set ORCHESTRATOR_ENGINE__TOOL_CALL_PARSER",
             )
-        said, calls = await self._engine.tool_calls(text, prompt.tools, parser=self._info.tool_call_parser)
-        if not calls and not said.strip() and text.strip():
+        if prompt.chat is None:
+            said, calls = await self._engine.tool_calls(text, prompt.tools, parser=self._info.tool_call_parser)
+            wrote = bool(text.strip())
+        else:  # the server has read them already, and something that it made into nothing was more than its end
+            said, calls = text, tuple(generation.calls)
+            wrote = not reasoning and (generation.usage.output or 0) > 1
+        if not calls and not said.strip() and wrote:
             calls = (ToolCall(id="", name="", arguments=text),)  # the parser drops a call that it can't read
         named = tuple(call.model_copy(update={"id": f"{depth}.{number}"}) for number, call in enumerate(calls))
         return AssistantMessage(content=said, reasoning=reasoning, tool_calls=named)
-
-
-def _affordable(refusal: BudgetExceeded, prompt: int, price: Price) -> int | None:
-    """How many output tokens what is left would pay for; `None` where that isn't what is missing."""
-    rooms: list[int] = []
-    if refusal.left_tokens is not None:
-        rooms.append(refusal.left_tokens - prompt)
-    if refusal.left_nano is not None and price.output:
-        left = refusal.left_nano - price.cost(Usage(prompt=prompt)) - 1
-        rooms.append(left * 1_000_000 // price.output)
-    return min(rooms, default=None)
 
 
 def tool_call_schema(tools: Sequence[ToolSpec]) -> dict[str, Any]:
@@ -212,14 +262,3 @@ def _required_call(text: str, depth: int) -> tuple[ToolCall, ...]:
     except ValueError:
         return (ToolCall(id=f"{depth}.0", name="", arguments=text),)
     return (ToolCall(id=f"{depth}.0", name=call["name"], arguments=json.dumps(call["arguments"])),)
-
-
-def _finish(generation: Generation) -> FinishReason:
-    return "length" if generation.finish == "length" else "stop"
-
-
-def _last_heartbeat(prompt: int) -> Usage:
-    """What the attempt before this one last said that it had used; its prompt where it died before the first token."""
-    details = activity.info().heartbeat_details
-    said = Usage.model_validate(details[0]) if details and details[0] else Usage()
-    return said if said.prompt is not None else Usage(prompt=prompt)

@@ -29,7 +29,7 @@ from orchestrator.ledger import (
 )
 from orchestrator.steps import RunScope
 from orchestrator.telemetry import SeenStep, Telemetry
-from orchestrator.usage import EngineMoments, Outcome, Receipt, Timings, Usage
+from orchestrator.usage import EngineMoments, Outcome, Receipt, Savings, Timings, Usage
 
 __all__ = ["Meter", "PaidStep", "heartbeats", "request_id", "step_name", "this_attempt"]
 
@@ -49,8 +49,10 @@ def this_attempt() -> Attempt:
 
 
 def request_id(attempt: Attempt) -> str:
-    """The engine's name for an attempt: 32 hex digits, the same whenever it is asked."""
+    """The engine's name for a call of an attempt: 32 hex digits, the same whenever it is asked."""
     words = f"{attempt.workflow_id}|{attempt.run_id}|{attempt.activity_id}|{attempt.attempt}"
+    if attempt.call:
+        words += f"|{attempt.call}"
     return hashlib.sha256(words.encode()).hexdigest()[:32]
 
 
@@ -90,12 +92,20 @@ class PaidStep:
         self.moments = EngineMoments()
         self.gpu_us: int | None = None
         self.estimated = False
+        self.saved: Savings | None = None
+        """Of an attempt that a kept result answers."""
         self.settled = False
 
     @property
     def replayed(self) -> Replayed | None:
         """The answer of an earlier attempt that was paid for but never reached Temporal."""
         return self._reservation if isinstance(self._reservation, Replayed) else None
+
+    @property
+    def cost_nano(self) -> int:
+        """Of what is known to be used."""
+        assert isinstance(self._reservation, Reservation)
+        return self._reservation.price.cost(self.usage, self.gpu_us)
 
     async def settle(
         self, connection: AsyncConnection, outcome: Outcome, result: Mapping[str, Any] | None = None
@@ -110,6 +120,7 @@ class PaidStep:
             gpu_us=self.gpu_us,
             result=result,
             estimated=self.estimated,
+            saved=self.saved if outcome is Outcome.USED else None,
         )
         receipt = await self._meter.ledger.settle(connection, self._reservation, settlement)
         self.settled = True
@@ -119,7 +130,8 @@ class PaidStep:
             timings=self.timings,
             moments=self.moments,
             estimated=self.estimated,
-            cost_nano=self._reservation.price.cost(self.usage, self.gpu_us),
+            cost_nano=self.cost_nano,
+            saved=settlement.saved,
         )
         return receipt
 
@@ -195,10 +207,15 @@ def outcome_of(error: BaseException) -> Outcome:
         details = activity.cancellation_details()
         if details is not None and details.cancel_requested:
             return Outcome.CANCELLED
-        return Outcome.RETRIED  # the worker is shutting down, or Temporal gave the attempt up: another one follows
-    policy = activity.info().retry_policy
-    last = policy is not None and 0 < policy.maximum_attempts <= activity.info().attempt
+        # The worker is shutting down, or Temporal gave the attempt up: another one follows, if there may be one.
+        return Outcome.FAILED if _is_last() else Outcome.RETRIED
     final = (isinstance(error, OrchestratorError) and not error.retryable) or (
         isinstance(error, ApplicationError) and error.non_retryable
     )
-    return Outcome.FAILED if last or final else Outcome.RETRIED
+    return Outcome.FAILED if final or _is_last() else Outcome.RETRIED
+
+
+def _is_last() -> bool:
+    """Whether Temporal makes no further attempt."""
+    policy = activity.info().retry_policy
+    return policy is not None and 0 < policy.maximum_attempts <= activity.info().attempt

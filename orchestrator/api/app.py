@@ -12,8 +12,11 @@ from pydantic import BaseModel
 from orchestrator.api.costs import router as costs
 from orchestrator.api.dependencies import Context, TheRuns
 from orchestrator.api.events import EventStream
+from orchestrator.api.images import router as images
 from orchestrator.api.metrics import router as metrics
 from orchestrator.api.problems import PROBLEM_JSON, NotReady, Problem, describe_problems, documented
+from orchestrator.api.questions import router as questions
+from orchestrator.api.quotes import router as quotes
 from orchestrator.api.receipts import router as receipts
 from orchestrator.api.routes import router
 from orchestrator.runs import Runs
@@ -76,6 +79,9 @@ def create_api(
     api.include_router(router)
     api.include_router(receipts)
     api.include_router(costs)
+    api.include_router(quotes)
+    api.include_router(questions)
+    api.include_router(images)
     api.include_router(health)
     api.include_router(metrics)
     return api

@@ -5,7 +5,7 @@ The API's own errors stand under `orchestrator.errors.OrchestratorError` like al
 ```text
 RequestError
 ├── MalformedBody           the body is no JSON
-├── UnsupportedMediaType    the body doesn't say that it is JSON
+├── UnsupportedMediaType    the body doesn't say that it is JSON, or an image
 ├── BodyTooLarge
 ├── MalformedEventId        `Last-Event-ID` is no id of an event
 └── InvalidRequest          a parameter breaks its schema
@@ -83,13 +83,13 @@ class MalformedBody(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    """A body doesn't say that it is JSON. Browsers may send any other kind to a foreign site without asking it."""
+    """A body doesn't say that it is what is wanted. Browsers send forms and text to any site without asking it."""
 
     status = 415
 
-    def __init__(self, media_type: str | None) -> None:
+    def __init__(self, media_type: str | None, *, wanted: str = "application/json") -> None:
         self.media_type = media_type
-        super().__init__(f"the body is {media_type or 'of no declared type'}: send Content-Type: application/json")
+        super().__init__(f"the body is {media_type or 'of no declared type'}: send Content-Type: {wanted}")
 
 
 class BodyTooLarge(RequestError):

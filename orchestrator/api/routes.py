@@ -108,9 +108,14 @@ async def start_run(
             description="Sent again with the same request, it starts no second run.",
         ),
     ] = None,
+    grants: Annotated[
+        str | None,
+        Header(description="Tools that its model may call without asking a person, separated by commas."),
+    ] = None,
 ) -> StartedRun:
     """Starts a run of a workflow, with the body as its input."""
-    run_id = await runs.start(name, value, tenant=tenant, idempotency_key=idempotency_key)
+    granted = [grant for each in (grants or "").split(",") if (grant := each.strip())]
+    run_id = await runs.start(name, value, tenant=tenant, idempotency_key=idempotency_key, grants=granted)
     status = RunStatus.RUNNING if idempotency_key is None else await runs.status(run_id)
     response.headers["Location"] = f"/v1/runs/{run_id}"
     return StartedRun(run_id=run_id, status=status)

@@ -24,6 +24,7 @@ WASTED = tuple(outcome.value for outcome in Outcome if outcome.is_waste)
 FIGURES = (
     "runs", "completed", "passed", "calls", "prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens",
     "gpu_seconds", "cost", *WASTED, "waste", "idle", "cost_per_completed", "cost_of_pass", "cache_savings", "estimated",
+    "kept_results", "saved", "saved_tokens",
 )  # fmt: skip
 
 
@@ -98,6 +99,9 @@ def _exact(line: CostLine) -> list[object]:
         **line.model_dump(include=set(FIGURES)),
         **{name: waste[name] for name in WASTED},
         "waste": line.waste.total,
+        "kept_results": line.saved.results,
+        "saved": line.saved.usd,
+        "saved_tokens": line.saved.tokens,
         "gpu_seconds": Decimal(line.gpu.days * 86_400 + line.gpu.seconds) + Decimal(line.gpu.microseconds).scaleb(-6),
     }
     figures = [values[name] for name in FIGURES]
@@ -137,6 +141,7 @@ def _columns(report: CostReport, lines: Sequence[CostLine]) -> list[tuple[str, S
     own_runs = not report.by.divides_runs
     checked = own_runs and report.total.passed is not None
     cached = report.total.cached_tokens != 0
+    kept = report.total.saved.results != 0
     wasted = [name for name in WASTED if any(getattr(line.waste, name) for line in lines)]
     columns: list[tuple[bool, str, Show]] = [
         (own_runs, "runs", lambda line: tokens(line.runs)),
@@ -150,6 +155,8 @@ def _columns(report: CostReport, lines: Sequence[CostLine]) -> list[tuple[str, S
         (checked, "cost of pass", lambda line: dollars(line.cost_of_pass)),
         (cached, "cached", lambda line: tokens(line.cached_tokens)),
         (cached, "saved", lambda line: dollars(line.cache_savings)),
+        (kept, "kept results", lambda line: tokens(line.saved.results)),
+        (kept, "saved by these", lambda line: dollars(line.saved.usd)),
         (report.total.estimated != 0, "estimated", _estimated),
     ]
     return [(heading, show) for says_something, heading, show in columns if says_something]

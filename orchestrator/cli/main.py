@@ -15,6 +15,7 @@ from orchestrator.settings import Settings
 __all__ = ["cli", "main"]
 
 _COMMANDS = {
+    "backtest": "orchestrator.cli.backtest",
     "dev": "orchestrator.cli.serving",
     "worker": "orchestrator.cli.working",
     "serve": "orchestrator.cli.serving",
@@ -23,8 +24,11 @@ _COMMANDS = {
     "cost": "orchestrator.cli.costs",
     "limits": "orchestrator.cli.budgets",
     "prices": "orchestrator.cli.prices",
+    "questions": "orchestrator.cli.questions",
+    "quote": "orchestrator.cli.quote",
     "receipt": "orchestrator.cli.receipt",
     "reconcile": "orchestrator.cli.reconcile",
+    "reply": "orchestrator.cli.questions",
     "sweep": "orchestrator.cli.sweep",
     "top-up": "orchestrator.cli.budgets",
     "db": "orchestrator.cli.installation",

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from orchestrator.cli.render import dollars, seconds, show_in_full, tokens
+from orchestrator.cli.render import dollars, savings, seconds, show_in_full, tokens
 from orchestrator.errors import DamagedLedger
 from orchestrator.ledger import (
     AttemptReceipt,
@@ -116,6 +116,8 @@ def _totals(total: Receipt) -> str:
     text = f"[bold]{dollars(total.cost)}[/]"
     if total.waste:
         text += f", [red]{dollars(total.waste)} of it wasted[/]"
+    if total.saved.results:
+        text += f", [green]{savings(total.saved)}[/]"
     counts = [_count(total.steps, "step"), _count(total.attempts, "attempt")]
     if total.usage.total:
         counts.append(f"{tokens(total.usage.total)} tokens")
@@ -154,6 +156,8 @@ def _of(spent: str, limit: str, reserved: str | None) -> str:
 
 def _add_step(tree: Tree, step: StepReceipt) -> None:
     title = f"{escape(step.id)} {step.kind} {escape(step.name)}"
+    if step.head_start is not None:
+        title += f" [dim](begun {seconds(step.head_start)} before it was asked for)[/]"
     if len(step.attempts) == 1:
         _add_attempt(tree, step.attempts[0], title)
         return
@@ -184,6 +188,8 @@ def _figures(made: Receipt) -> str:
     if made.gpu is not None:
         parts.append(f"{made.gpu.total_seconds():,.3f} s GPU")
     parts.append(dollars(made.cost))
+    if made.saved.results:
+        parts.append(f"[green]{savings(made.saved)}[/]")
     if made.estimated:
         parts.append("[yellow]estimated[/]")
     return ", ".join(parts)

@@ -13,9 +13,9 @@ from rich.tree import Tree
 from orchestrator.history import RunEvent
 from orchestrator.ledger import BillLine
 from orchestrator.runs import Run
-from orchestrator.usage import Receipt
+from orchestrator.usage import Receipt, Savings
 
-__all__ = ["bill_table", "dollars", "follow", "receipt_table", "seconds", "show_in_full", "tokens"]
+__all__ = ["bill_table", "dollars", "follow", "receipt_table", "savings", "seconds", "show_in_full", "tokens"]
 
 UNKNOWN = "-"
 
@@ -46,8 +46,14 @@ def tokens(count: int | None) -> str:
     return UNKNOWN if count is None else f"{count:,}"
 
 
-async def follow(events: AsyncIterable[RunEvent], console: Console) -> None:
-    """Prints a run's steps as they happen, until it ends."""
+def savings(saved: Savings) -> str:
+    """What kept results saved."""
+    count = "1 kept result" if saved.results == 1 else f"{saved.results:,} kept results"
+    return f"{count} saved {dollars(saved.usd)}" + (f" and {tokens(saved.tokens)} tokens" if saved.tokens else "")
+
+
+async def follow(run_id: str, events: AsyncIterable[RunEvent], console: Console) -> None:
+    """Prints a run's steps and questions as they happen, until it ends."""
     started: dict[int, tuple[datetime, str]] = {}
     with console.status("starting") as status:
         async for event in events:
@@ -62,9 +68,27 @@ async def follow(events: AsyncIterable[RunEvent], console: Console) -> None:
                 if event.error:
                     console.print(f"  [red]{escape(event.error)}[/]", highlight=False)
                 status.update(next((what for _, what in started.values()), "thinking"))
+            elif event.question is not None:
+                console.print(_about_question(run_id, event), highlight=False)
+
+
+def _about_question(run_id: str, event: RunEvent) -> str:
+    said = escape(event.summary or "")
+    if event.type == "question.asked":
+        whom = f" {escape(event.name)}:" if event.name else ""
+        reply = f"orchestrator reply {run_id} {event.question} ..."
+        return f"[cyan]?[/]{whom} {said}\n  [dim]answer with: {escape(reply)}[/]"
+    if event.type == "question.refused":
+        return f"[red]✘[/] {said}\n  [red]an answer didn't fit: {escape(event.error or '')}[/]"
+    if event.type == "question.answered":
+        return f"[green]✔[/] answered{f' by {escape(event.name)}' if event.name else ''}: {said}"
+    how = "nobody answered in time" if event.type == "question.timed_out" else "not asked any more"
+    return f"[yellow]✘[/] {how}: question {event.question}"
 
 
 def _figures(receipt: Receipt | None) -> str:
+    if receipt is not None and receipt.saved.results:
+        return f", {savings(receipt.saved)}"
     if receipt is None or not receipt.usage.total:
         return ""
     used = receipt.usage
@@ -92,6 +116,8 @@ def receipt_table(run: Run) -> Table:
     table.add_row("queue time", seconds(receipt.timings.queue))
     table.add_row("steps, attempts", f"{receipt.steps}, {receipt.attempts}")
     table.add_row("waste", dollars(receipt.waste))
+    if receipt.saved.results:
+        table.add_row("not in the cost", savings(receipt.saved))
     table.add_row(
         "[bold]cost[/]", f"[bold]{dollars(receipt.cost)}[/]" + (" (estimated in part)" if receipt.estimated else "")
     )

@@ -1,8 +1,7 @@
 """`run`: one run of one workflow, from start to bill."""
 
-import json
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import anyio
 import click
@@ -11,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.app import Orchestrator
+from orchestrator.cli.given import read_input
 from orchestrator.cli.render import bill_table, follow, receipt_table
-from orchestrator.errors import InvalidInput
 from orchestrator.local import Progress
 from orchestrator.plugins import load_app
 from orchestrator.runs import Run
@@ -30,23 +29,31 @@ RUN_FAILED = 3
 @click.option("--input", "given", required=True, help="The input as JSON, '@FILE' to read it, or '-' for stdin.")
 @click.option("--tenant", help="Whose run it is; by default the tenant of the settings.")
 @click.option("--idempotency-key", help="With a key used before, the run that it started is shown.")
+@click.option("--grant", "grants", multiple=True, help="A tool that the model may call without asking; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else.")
 @click.pass_obj
 def run(
-    settings: Settings, target: str, given: str, tenant: str | None, idempotency_key: str | None, as_json: bool
+    settings: Settings,
+    target: str,
+    given: str,
+    tenant: str | None,
+    idempotency_key: str | None,
+    grants: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Run a workflow and print its result and bill.
 
     APP:WORKFLOW is a module and a workflow in it ('support:answer', or 'support:app:answer' to name the app), or a
-    shipped one ('answer:answer'). Uses the stack of 'orchestrator dev' where one runs, else brings one up.
+    shipped one ('shipped:answer'). Uses the stack of 'orchestrator dev' where one runs, else brings one up.
     """
     reference, _, name = target.rpartition(":")
     if not reference:
         raise click.UsageError("write APP:WORKFLOW, as in 'support:answer'")
     app = load_app(reference)
-    value = _read(given)
+    value = read_input(given, what="the run")
     app.find_workflow(name).signature.parse(value)
-    finished = anyio.run(_run, app, name, value, tenant or settings.tenant, idempotency_key, settings)
+    app.require_tools(grants)
+    finished = anyio.run(_run, app, name, value, tenant or settings.tenant, idempotency_key, grants, settings)
     if as_json:
         click.echo(as_object(finished))
     else:
@@ -56,13 +63,21 @@ def run(
 
 
 async def _run(
-    app: Orchestrator, name: str, value: JsonValue, tenant: str, idempotency_key: str | None, settings: Settings
+    app: Orchestrator,
+    name: str,
+    value: JsonValue,
+    tenant: str,
+    idempotency_key: str | None,
+    grants: Sequence[str],
+    settings: Settings,
 ) -> Run:
     console = Console(stderr=True)
     with Progress(console) as progress:
         async with running_session([app], settings, progress, api=False) as session:
-            run_id = await session.runs.start(name, value, tenant=tenant, idempotency_key=idempotency_key)
-            await follow(session.runs.events(run_id), console)
+            run_id = await session.runs.start(
+                name, value, tenant=tenant, idempotency_key=idempotency_key, grants=grants
+            )
+            await follow(run_id, session.runs.events(run_id), console)
             return await session.runs.run(run_id)
 
 
@@ -80,18 +95,3 @@ def show(finished: Run, console: Console) -> None:
         console.print_json(data=finished.result)
     console.print(receipt_table(finished))
     console.print(bill_table(finished.bill))
-
-
-def _read(given: str) -> JsonValue:
-    text = given
-    if given == "-":
-        text = sys.stdin.read()
-    elif given.startswith("@"):
-        try:
-            text = Path(given[1:]).read_text()
-        except OSError as error:
-            raise InvalidInput("the run", f"{given[1:]} can't be read ({error.strerror})") from error
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InvalidInput("the run", f"--input is no JSON ({error}); quote text twice: --input '\"text\"'") from error

@@ -23,7 +23,7 @@ from orchestrator.telemetry import Books, Drift, Telemetry
 
 __all__ = ["dev", "serve"]
 
-SHIPPED = "answer"
+SHIPPED = "shipped"
 
 
 @click.command()
@@ -32,8 +32,8 @@ SHIPPED = "answer"
 def dev(settings: Settings, apps: tuple[str, ...]) -> None:
     """Run everything on this machine: Temporal, an SGLang engine on the CPU, workers and the API.
 
-    APPS are apps such as 'support:app'; by default the shipped one. What the settings point elsewhere is used
-    instead of being started.
+    APPS are apps such as 'support:app'; by default the one that ships, with its workflows. What the settings point
+    elsewhere is used instead of being started.
     """
     if (running := RunningStack.find(settings)) is not None:
         raise ConfigurationError(

@@ -8,11 +8,11 @@ import click
 
 from orchestrator.connect import connect
 from orchestrator.engine.facts import EngineFacts
-from orchestrator.ledger import Sweeper, Swept
+from orchestrator.ledger import Swept
 from orchestrator.plugin import client_plugin
 from orchestrator.session import RunningStack, upgraded_database
 from orchestrator.settings import Settings
-from orchestrator.sweeping import Liveness
+from orchestrator.sweeping import sweeper_for
 
 __all__ = ["sweep"]
 
@@ -28,7 +28,8 @@ def sweep(settings: Settings, as_json: bool) -> None:
         return
     click.echo(
         f"closed {swept.from_facts} by the engine's record and {swept.estimated} by an estimate, "
-        f"corrected {swept.corrected} estimates, left {swept.left} that may still be running"
+        f"corrected {swept.corrected} estimates, left {swept.left} that may still be running; "
+        f"closed {swept.closed} runs that were ended from outside"
     )
 
 
@@ -37,4 +38,4 @@ async def _sweep(settings: Settings) -> Swept:
     async with upgraded_database(settings) as database:
         client = await connect([client_plugin()], address=stack.temporal_address if stack else None)
         facts = None if settings.engine.facts is None else EngineFacts(settings.engine.facts)
-        return await Sweeper(database, is_over=Liveness(client).is_over, facts=facts).sweep()
+        return await sweeper_for(client, database, facts).sweep()

@@ -166,6 +166,8 @@ charges = Table(
     Column("gpu_price", BigInteger, nullable=False, default=0, doc="nano-dollars for a GPU-hour"),
     Column("call_price", BigInteger, nullable=False, default=0, doc="nano-dollars for the attempt itself"),
     Column("price_source", String(64), doc="the row of the price book, or the setting"),
+    Column("saved_nano", BigInteger, doc="what the kept result cost that was handed out again; null where none was"),
+    Column("saved_tokens", BigInteger, doc="and the tokens that it took"),
     Column("result", JSON, doc="what a settled attempt returned, so that a lost answer isn't paid for twice"),
     Column("seal", Integer, doc="the seal that covers it; null until its run is sealed"),
     Column("reserved_at", Moment, nullable=False),
@@ -315,6 +317,20 @@ blobs = Table(
     Column("body", LargeBinary, nullable=False, doc="zlib-compressed"),
     Column("created_at", Moment, nullable=False),
 )
+
+kept_results = Table(
+    "kept_results",
+    metadata,
+    Column("key", String(64), primary_key=True, doc="SHA-256 over the tenant and all that the result depends on"),
+    Column("tenant", String(64), nullable=False),
+    Column("body", LargeBinary, nullable=False, doc="the result as JSON, zlib-compressed"),
+    Column("size", BigInteger, nullable=False, doc="bytes of the body"),
+    Column("cost_nano", BigInteger, nullable=False, doc="of the attempt that made it"),
+    Column("tokens", BigInteger, nullable=False, doc="prompt and output tokens of that attempt"),
+    Column("made_at", Moment, nullable=False, index=True),
+    Column("expires_at", Moment, nullable=False, index=True),
+)
+"""A cache: any row may go at any time."""
 
 collections = Table(
     "collections",

@@ -1,9 +1,12 @@
-"""One request to an engine, run to its end or aborted with its bill known."""
+"""One request to an engine, followed to its end or aborted with its bill known."""
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import timedelta
+from types import TracebackType
+from typing import Self
 
 import anyio
 
@@ -21,15 +24,30 @@ GATEWAYS = frozenset({502, 504})
 
 
 class EngineCall:
-    """Keeps what was made so far, whatever becomes of the request."""
+    """A request that is sent when the context is entered.
+
+    Keeps what was made so far, whatever becomes of the request. A context that is left before the answer's end, by a
+    cancellation too, aborts the request and waits until the engine's last chunk confirms it.
+    """
 
     def __init__(self, engine: SGLang, request: EngineRequest) -> None:
         self._engine = engine
         self._request = request
+        self._reader: asyncio.Task[None] | None = None
+        self._grown = asyncio.Event()
         self.generation = Generation()
         self.first_token: timedelta | None = None
         """From the request to the first token that came back."""
         self._refused = False
+
+    async def __aenter__(self) -> Self:
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.abort()
 
     @property
     def confirmed(self) -> bool:
@@ -39,42 +57,54 @@ class EngineCall:
         """
         return self._refused or self.generation.finish is not None
 
-    async def run(self) -> Generation:
-        """The whole answer.
-
-        When cancelled, aborts the request and waits until the engine's last chunk confirms it; only then is the
-        cancellation passed on.
+    async def follow(self) -> AsyncGenerator[Generation]:
+        """The answer each time that it has grown, and at its end.
 
         Raises:
             EngineError: see `SGLang.generate`.
         """
-        reader = asyncio.create_task(self._read())
-        try:
-            await asyncio.shield(reader)
-        except asyncio.CancelledError:
-            await self._abort(reader)
-            raise
+        assert self._reader is not None
+        while not self._reader.done():
+            await self._grown.wait()
+            self._grown.clear()
+            yield self.generation
+        self._reader.result()
+
+    async def finished(self) -> Generation:
+        """The whole answer.
+
+        Raises:
+            EngineError: see `SGLang.generate`.
+        """
+        async for _ in self.follow():
+            pass
         return self.generation
+
+    async def abort(self) -> None:
+        """Ends the request, unless it has ended, and waits until the engine has confirmed it."""
+        reader = self._reader
+        assert reader is not None
+        with anyio.move_on_after(ABORT_PATIENCE.total_seconds(), shield=True), suppress(EngineError):
+            while not reader.done():
+                await self._engine.abort(self._request.rid)
+                await asyncio.wait([reader], timeout=ABORT_AGAIN.total_seconds())
+        if reader.done() and not reader.cancelled():
+            reader.exception()  # seen: what is to be known of it is in `confirmed`
+        reader.cancel()
 
     async def _read(self) -> None:
         began = time.monotonic()
         try:
             async for generation in self._engine.generate(self._request):
                 self.generation = generation
-                if self.first_token is None and generation.ids:
+                if self.first_token is None and (generation.ids or generation.text or generation.calls):
                     self.first_token = timedelta(seconds=time.monotonic() - began)
+                self._grown.set()
         except EngineError as error:
             self._refused = self.generation.usage.output is None and _is_refusal(error)
             raise
-
-    async def _abort(self, reader: "asyncio.Task[None]") -> None:
-        with anyio.move_on_after(ABORT_PATIENCE.total_seconds(), shield=True), suppress(EngineError):
-            while not reader.done():
-                await self._engine.abort(self._request.rid)
-                await asyncio.wait([reader], timeout=ABORT_AGAIN.total_seconds())
-        if reader.done():
-            reader.exception()  # seen: what is to be known of it is in `confirmed`
-        reader.cancel()
+        finally:
+            self._grown.set()
 
 
 def _is_refusal(error: EngineError) -> bool:

@@ -5,6 +5,7 @@ It never retries, since Temporal owns retries; `refusal` alone decides what may 
 """
 
 import json
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Literal, cast
 import httpx
 from pydantic import ValidationError
 
+from orchestrator.engine.chat import CHAT_ROUTE, ChatPrompt, chat_body, feed_chat, function_of
 from orchestrator.errors import (
     EngineError,
     EngineMisreported,
@@ -32,6 +34,12 @@ RETRYABLE_CODES = frozenset({408, 409, 429})
 
 MOST_TOKENS = 10**9
 """Of one request; no model takes or makes more, and what costs more than 64 bits can hold stays out of the ledger."""
+
+CANDIDATES = 20
+"""Of each token, for its confidence (DeepConf, arXiv 2508.15260, appendix)."""
+
+MEASURED_INTERVAL = 16
+"""Tokens from one chunk of a measured answer to the next: each chunk has the candidates of all tokens before it."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -60,10 +68,20 @@ class EngineRequest:
     """Of fixed length: the engine aborts every request whose id starts with the one given."""
     ids: Sequence[int]
     """Token ids of the whole prompt."""
+    chat: ChatPrompt | None = None
+    """The prompt in their place, where it can't be sent as tokens."""
     sampling: Sampling
     output_schema: Mapping[str, Any] | None = None
     cache_salt: str | None = None
     """Keeps one tenant's prefixes from another's."""
+    measure: bool = False
+    """Whether to say how likely each token was, and how sure the model."""
+    labels: Sequence[int] = ()
+    """Tokens whose probability to come first is wanted."""
+    stops: Sequence[int] = ()
+    """Tokens that end the answer, beside those of the model."""
+    warm: bool = False
+    """Whether only to compute the prompt, so that it is cached."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """The trace that the request belongs to."""
 
@@ -77,6 +95,15 @@ class Generation:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     moments: EngineMoments = field(default_factory=EngineMoments)
+    likelihoods: list[float] = field(default_factory=list[float])
+    """Logarithm of each token's probability; only where measured."""
+    confidences: list[float] = field(default_factory=list[float])
+    """Of each token, the mean of `-log p` over its likeliest candidates; only where measured."""
+    labels: list[float] = field(default_factory=list[float])
+    """Probability of each label to come first; only where asked for."""
+    calls: list[ToolCall] = field(default_factory=list[ToolCall])
+    """Tool calls that the server itself has read out of the answer: only of a prompt that wasn't sent as tokens. Nor
+    has the answer to one any `ids`."""
     finish: Literal["stop", "length", "abort"] | None = None
     """`None` until the last chunk."""
 
@@ -100,19 +127,43 @@ class Generation:
         else:  # an abort in a stream of what is new has the whole text again
             self.text = text or self.text
         known = self.usage
-        usage = Usage(
-            prompt=meta.get("prompt_tokens", known.prompt),
-            cached=meta.get("cached_tokens", known.cached),
-            output=made,
-            reasoning=meta.get("reasoning_tokens", known.reasoning),
+        self.count(
+            Usage(
+                prompt=meta.get("prompt_tokens", known.prompt),
+                cached=meta.get("cached_tokens", known.cached),
+                output=made,
+                reasoning=meta.get("reasoning_tokens", known.reasoning),
+            )
         )
-        if max(usage.prompt or 0, made) > MOST_TOKENS:
-            raise ValueError(f"{usage.prompt or 0:,} prompt and {made:,} output tokens")
-        self.usage = usage
+        self.likelihoods += [token[0] for token in _new(meta, "output_token_logprobs", len(self.likelihoods), made)]
+        self.confidences += [
+            -sum(candidate[0] for candidate in token) / len(token)
+            for token in _new(meta, "output_top_logprobs", len(self.confidences), made)
+            if token
+        ]
+        if not self.labels and (first := meta.get("output_token_ids_logprobs")):
+            self.labels = [math.exp(label[0]) for label in first[0]]
         self.timings = _timings(meta, self.timings)
         self.moments = moments_of(meta, self.moments)
         finish: Mapping[str, Any] = meta.get("finish_reason") or {}
         self.finish = finish.get("type")
+
+    def count(self, usage: Usage) -> None:
+        """Takes over what the server says that it has used so far.
+
+        Raises:
+            ValueError: no request uses as much.
+        """
+        if max(usage.prompt or 0, usage.output or 0) > MOST_TOKENS:
+            raise ValueError(f"{usage.prompt or 0:,} prompt and {usage.output or 0:,} output tokens")
+        self.usage = usage
+
+
+def _new(meta: Mapping[str, Any], name: str, known: int, made: int) -> Sequence[Any]:
+    """What a chunk tells of tokens that nothing was known of, whether it tells of all tokens or only of the new."""
+    told: Sequence[Any] = meta.get(name) or ()
+    missing = made - known
+    return told[-missing:] if missing > 0 else ()
 
 
 def _timings(meta: Mapping[str, Any], known: Timings) -> Timings:
@@ -145,6 +196,7 @@ class SGLang:
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
+        self._sees_images: bool | None = None
         self.url = str(http.base_url).rstrip("/")
 
     @classmethod
@@ -173,6 +225,13 @@ class SGLang:
             reasoning_parser=info.get("reasoning_parser"),
         )
 
+    async def sees_images(self) -> bool:
+        """Whether its model takes pictures. It is taken to, where the server doesn't say."""
+        if self._sees_images is None:
+            info: Mapping[str, Any] = await self._json("GET", "/model_info")
+            self._sees_images = info.get("has_image_understanding") is not False
+        return self._sees_images
+
     async def render(
         self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[ToolSpec] = (), open_reply: bool
     ) -> list[int]:
@@ -184,7 +243,12 @@ class SGLang:
         """
         body = {"messages": messages, "add_generation_prompt": open_reply}
         if tools:
-            body["tools"] = [_function(tool) for tool in tools]
+            body["tools"] = [function_of(tool) for tool in tools]
+        return (await self._json("POST", "/v1/tokenize", body))["tokens"]
+
+    async def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text that stands in the middle of a conversation."""
+        body = {"prompt": text, "add_special_tokens": False}
         return (await self._json("POST", "/v1/tokenize", body))["tokens"]
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Generation]:
@@ -194,15 +258,18 @@ class SGLang:
             EngineError: refused, overloaded or unreachable; or the stream broke off, or said what can't be.
         """
         generation = Generation()
+        path, body = "/generate", _body(request)
+        if request.chat is not None:
+            path, body = CHAT_ROUTE, chat_body(request, request.chat)
         try:
-            async with self._http.stream("POST", "/generate", json=_body(request), headers=request.headers) as response:
+            async with self._http.stream("POST", path, json=body, headers=request.headers) as response:
                 if response.is_error:
                     await response.aread()
                     raise self._refusal(response)
                 async for line in response.aiter_lines():
                     if not line.startswith("data: {"):
                         continue
-                    counted, refused = self._take(line, generation)
+                    counted, refused = self._take(line, request, generation)
                     if counted:
                         yield generation
                     if refused is not None:
@@ -210,10 +277,10 @@ class SGLang:
         except httpx.TransportError as error:
             reached = not isinstance(error, NOT_SENT)
             raise EngineUnavailable(self.url, _words(error), reached=reached) from error
-        if generation.finish is None:
+        if generation.finish is None or generation.usage.output is None:
             raise EngineUnavailable(self.url, "the stream ended in mid-answer", reached=True)
 
-    def _take(self, line: str, generation: Generation) -> tuple[bool, EngineError | None]:
+    def _take(self, line: str, request: EngineRequest, generation: Generation) -> tuple[bool, EngineError | None]:
         """Feeds a line of the stream to the answer; whether it said something of it, and whether it refuses to go on.
 
         A refusal that counts tokens comes after the engine has computed them.
@@ -222,8 +289,10 @@ class SGLang:
             chunk = json.loads(line.removeprefix("data: "))
             refused = self._refused(chunk)
             counted = refused is None or "prompt_tokens" in chunk.get("meta_info", {})
-            if counted:
+            if counted and request.chat is None:
                 generation.feed(chunk)
+            elif counted:
+                feed_chat(generation, chunk)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise EngineMisreported(self.url, _problem(error)) from error
         return counted, refused
@@ -232,7 +301,8 @@ class SGLang:
         """What a stream that was accepted says afterwards: a refusal, or a full queue."""
         if error := chunk.get("error"):
             return refusal(self.url, int(error.get("code") or 400), str(error.get("message")))
-        finish: Mapping[str, Any] = chunk["meta_info"].get("finish_reason") or {}
+        meta: Mapping[str, Any] = chunk.get("meta_info") or {}
+        finish: Mapping[str, Any] = meta.get("finish_reason") or {}
         if finish.get("type") == "abort" and (code := finish.get("status_code")):
             return refusal(self.url, int(code), str(finish.get("message")))
         return None
@@ -245,7 +315,7 @@ class SGLang:
         self, text: str, tools: Sequence[ToolSpec], *, parser: str
     ) -> tuple[str, tuple[ToolCall, ...]]:
         """What is said and what is called in an answer, by the server's own parser."""
-        body = {"text": text, "tools": [_function(tool) for tool in tools], "tool_call_parser": parser}
+        body = {"text": text, "tools": [function_of(tool) for tool in tools], "tool_call_parser": parser}
         parsed = await self._json("POST", "/parse_function_call", body)
         calls = tuple(
             ToolCall(id=f"call_{index}", name=call["name"] or "", arguments=call["parameters"])
@@ -284,12 +354,14 @@ class SGLang:
 
 def _body(request: EngineRequest) -> Mapping[str, Any]:
     sampling: dict[str, Any] = {
-        "max_new_tokens": request.sampling.max_tokens,
+        "max_new_tokens": 0 if request.warm else request.sampling.max_tokens,
         "temperature": request.sampling.temperature,
         "top_p": request.sampling.top_p,
     }
     if request.sampling.stop:
         sampling["stop"] = request.sampling.stop
+    if request.stops:
+        sampling["stop_token_ids"] = list(request.stops)
     if request.sampling.seed is not None:
         sampling["sampling_seed"] = request.sampling.seed
     if request.output_schema is not None:
@@ -302,11 +374,14 @@ def _body(request: EngineRequest) -> Mapping[str, Any]:
     }
     if request.cache_salt is not None:
         body["cache_salt"] = request.cache_salt
+    if request.measure or request.labels:
+        body |= {"return_logprob": True, "logprob_start_len": -1}
+    if request.measure:
+        body["top_logprobs_num"] = CANDIDATES
+        sampling["stream_interval"] = MEASURED_INTERVAL
+    if request.labels:
+        body["token_ids_logprob"] = list(request.labels)
     return body
-
-
-def _function(tool: ToolSpec) -> dict[str, Any]:
-    return {"type": "function", "function": tool.model_dump(mode="json")}
 
 
 def _problem(error: Exception) -> str:

@@ -14,7 +14,7 @@ from orchestrator.ledger.cells import By
 from orchestrator.ledger.charges import Kind, Ledger, Replayed, Reservation, Settlement
 from orchestrator.ledger.focus import focus_rows
 from orchestrator.ledger.pricebooks import Added, NewPrice, PriceRow, add_prices, prices_of
-from orchestrator.ledger.prices import FREE, Price, PriceBook
+from orchestrator.ledger.prices import FREE, FROM_CACHE, Price, PriceBook
 from orchestrator.ledger.receipts import (
     AccountState,
     Amounts,
@@ -34,6 +34,7 @@ from orchestrator.ledger.verification import Break, BreakKind, Check, CheckName,
 
 __all__ = [
     "FREE",
+    "FROM_CACHE",
     "NOTHING",
     "Account",
     "AccountState",

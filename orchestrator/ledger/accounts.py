@@ -31,6 +31,7 @@ from orchestrator.budget import Allowance
 from orchestrator.database import Database, now
 from orchestrator.database.tables import accounts, charges, runs, top_ups
 from orchestrator.errors import BudgetExceeded
+from orchestrator.ledger.rows import engine_call
 from orchestrator.steps import GENERATE, RunScope, TopUp
 from orchestrator.usage import usd_from_nano
 
@@ -276,7 +277,7 @@ async def _opening(connection: AsyncConnection, tenant: str, start: datetime) ->
         "reserved_nano": total(charges.c.reserved_nano, is_open),
         "reserved_tokens": total(charges.c.reserved_tokens, is_open),
         "reserved_gpu_us": total(charges.c.reserved_gpu_us, is_open),
-        "calls": func.count(case((and_(charges.c.entry == 0, charges.c.kind == GENERATE, recent), 1))),
+        "calls": func.count(case((and_(engine_call(charges.c), recent), 1))),
     }
     query = select(*(expression.label(name) for name, expression in sums.items())).where(
         charges.c.tenant == tenant, or_(settled, is_open)

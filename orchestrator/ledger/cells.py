@@ -96,6 +96,11 @@ class Cell:
     nano: int
     saved_nano: int
     """What the cached tokens would have cost more, had they not been cached."""
+    kept_results: int
+    """Calls that kept results answered."""
+    kept_nano: int
+    """What those cost when they were made."""
+    kept_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +132,9 @@ async def read_cells(
         case((c.entry == 0, 1), else_=0),
         *(c[name] for name in _FIGURES),
         case((c.gpu_price == 0, cache_saving(known(c.cached_tokens), c)), else_=0),
+        case((c.saved_tokens.is_not(None), 1), else_=0),
+        c.saved_nano,
+        c.saved_tokens,
     ]
     rows = select(
         *(key.label(f"key{number}") for number, key in enumerate(keys)),
@@ -138,12 +146,13 @@ async def read_cells(
     cells: list[Cell] = []
     for row in await connection.execute(query.group_by(*grouped)):
         *key, is_judged, outcome, pool = row[: len(keys)]
-        calls, prompt, cached, output, reasoning, gpu_us, nano, saved = (int(total or 0) for total in row[len(keys) :])
+        totals = [int(total or 0) for total in row[len(keys) :]]
+        calls, prompt, cached, output, reasoning, gpu_us, nano, saved, kept, kept_nano, kept_tokens = totals
         cells.append(
             Cell(
                 key=_plain(key), judged=bool(is_judged), outcome=outcome, pool=pool, calls=calls,
                 prompt=prompt, cached=cached, output=output, reasoning=reasoning, gpu_us=gpu_us, nano=nano,
-                saved_nano=saved,
+                saved_nano=saved, kept_results=kept, kept_nano=kept_nano, kept_tokens=kept_tokens,
             )
         )  # fmt: skip
     return cells

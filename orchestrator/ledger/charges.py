@@ -29,12 +29,12 @@ from orchestrator.ledger.accounts import (
     open_account,
     top_up,
 )
-from orchestrator.ledger.corrections import discard, replace_estimate
-from orchestrator.ledger.prices import FREE, Price
+from orchestrator.ledger.corrections import Discarded, discard, replace_estimate
+from orchestrator.ledger.prices import FREE, FROM_CACHE, Price
 from orchestrator.ledger.rows import Attempt, Reason, microseconds, receipt_of, row_price, span
 from orchestrator.ledger.seals import last_seal, seal
 from orchestrator.steps import CloseRunResult, RunScope, RunStatus, TopUp
-from orchestrator.usage import EngineMoments, Outcome, Receipt, Timings, Usage, usd_from_nano
+from orchestrator.usage import EngineMoments, Outcome, Receipt, Savings, Timings, Usage, usd_from_nano
 
 __all__ = ["Kind", "Ledger", "Replayed", "Reservation", "Settlement", "close_row"]
 
@@ -84,6 +84,8 @@ class Settlement:
     gpu_us: int | None = None
     result: Mapping[str, Any] | None = None
     estimated: bool = False
+    saved: Savings | None = None
+    """Of an attempt that a kept result answered."""
 
 
 _key: ColumnElement[bool] = and_(
@@ -103,7 +105,7 @@ _SETTLE = (
         for column in (
             "outcome", "prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "queue_us", "prefill_us",
             "decode_us", "entered_us", "prefilled_us", "finished_us", "gpu_us", "cost_nano", "estimated", "result",
-            "settled_at",
+            "saved_nano", "saved_tokens", "settled_at",
         )
     })
 )  # fmt: skip
@@ -205,6 +207,7 @@ class Ledger:
             attempts=1,
             steps=1,
             estimated=settlement.estimated,
+            saved=settlement.saved or Savings(),
         )
 
     async def is_open(self, connection: AsyncConnection, attempt: Attempt) -> bool:
@@ -212,8 +215,8 @@ class Ledger:
         own = and_(attempt.step, charges.c.attempt == attempt.attempt, charges.c.outcome.is_(None))
         return (await connection.execute(select(charges.c.entry).where(own))).one_or_none() is not None
 
-    async def discard(self, attempts: Sequence[Attempt]) -> int:
-        """Books steps whose results the run threw away as discarded; the nano-dollars that it moved."""
+    async def discard(self, attempts: Sequence[Attempt]) -> Discarded:
+        """Books steps that the run threw away as discarded, once."""
         async with self._database.begin() as connection:
             return await discard(connection, attempts)
 
@@ -268,9 +271,9 @@ class Ledger:
             if row.outcome == Outcome.USED:
                 return Replayed(result=row.result, receipt=await self._step_receipt(connection, attempt))
             if row.outcome is None and row.attempt < attempt.attempt:
-                known = (
-                    died if died is not None and row.attempt == attempt.attempt - 1 else Usage(prompt=row.sent_tokens)
-                )
+                known = Usage(prompt=row.sent_tokens)
+                if died is not None and row.attempt == attempt.attempt - 1 and row.price_source != FROM_CACHE.source:
+                    known = died
                 above = await lineage_of(connection, row.run, row.tenant)
                 settlement = Settlement(outcome=Outcome.RETRIED, usage=known, estimated=True)
                 await close_row(connection, Attempt.of(row), settlement, row_price(row), bound_of(row), above)
@@ -314,7 +317,7 @@ async def close_row(
 ) -> bool:
     """Settles an open row and moves the accounts above it; false where it isn't open any more."""
     usage, timings, moments = settlement.usage, settlement.timings, settlement.moments
-    cost = price.cost(usage, settlement.gpu_us)
+    cost, saved = price.cost(usage, settlement.gpu_us), settlement.saved
     closed = await connection.execute(
         _SETTLE,
         {
@@ -333,6 +336,8 @@ async def close_row(
             "v_gpu_us": settlement.gpu_us,
             "v_cost_nano": cost,
             "v_estimated": settlement.estimated,
+            "v_saved_nano": None if saved is None else int(saved.usd.scaleb(9)),
+            "v_saved_tokens": None if saved is None else saved.tokens,
             "v_result": settlement.result,
             "v_settled_at": now(),
         },

@@ -5,6 +5,7 @@ along, in the same transaction.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, case, func, insert, select
@@ -13,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.database import now
 from orchestrator.database.tables import charges
 from orchestrator.ledger.accounts import Bound, lineage_of, move
-from orchestrator.ledger.rows import CALL, FIGURES, TOLD, Attempt, Reason, row_price
+from orchestrator.ledger.rows import CALL, FIGURES, TOLD, Attempt, Reason, receipt_of, row_price
 from orchestrator.ledger.seals import seal
-from orchestrator.usage import EngineMoments, Outcome, Usage
+from orchestrator.usage import EngineMoments, Outcome, Receipt, Usage
 
-__all__ = ["correct", "discard", "locked_rows", "replace_estimate"]
+__all__ = ["Discarded", "correct", "discard", "locked_rows", "replace_estimate"]
 
 _COPIED = (
     *CALL, "run", "root", "tenant", "kind", "name", "pool",
@@ -101,24 +102,43 @@ async def replace_estimate(
     return True
 
 
-async def discard(connection: AsyncConnection, steps: Sequence[Attempt]) -> int:
-    """Moves what steps' used attempts cost from used to discarded, once; the nano-dollars moved."""
+@dataclass(frozen=True, kw_only=True)
+class Discarded:
+    """What came of discarding steps."""
+
+    nano: int
+    """What of the cost counted as used until now."""
+    cancelled: Receipt
+    """Of the steps that were cancelled: what they cost, which nobody has been told."""
+
+
+async def discard(connection: AsyncConnection, steps: Sequence[Attempt]) -> Discarded:
+    """Moves what steps cost, in attempts that were used or cancelled, to discarded, once.
+
+    A step is named by any of its attempts and calls.
+    """
     held: dict[Attempt, Sequence[Any]] = {}
     # All of them before any account, as whoever else corrects one of them goes from call to account too.
-    for step in sorted(steps, key=lambda step: (step.run_id, step.activity_id, step.call)):
-        used = select(charges).where(step.step, charges.c.outcome == Outcome.USED, charges.c.entry == 0)
-        if (base := (await connection.execute(used)).one_or_none()) is not None:
+    for step in sorted({(step.workflow_id, step.run_id, step.activity_id) for step in steps}):
+        named = and_(*(charges.c[name] == value for name, value in zip(CALL, step, strict=False)))
+        ended = charges.c.outcome.in_((Outcome.USED, Outcome.CANCELLED))
+        query = select(charges).where(named, ended, charges.c.entry == 0).order_by(charges.c.attempt, charges.c.call)
+        for base in (await connection.execute(query)).all():
             held[Attempt.of(base)] = await locked_rows(connection, Attempt.of(base))
-    moved = 0
+    nano, cancelled = 0, Receipt()
     for rows in held.values():
+        base = rows[0]
         if any(row.reason == Reason.DISCARD for row in rows):
             continue
         sums = _sums(rows)
         taken = {name: None if figure is None else -figure for name, figure in sums.items()}
-        await correct(connection, rows[0], Reason.DISCARD, taken, outcome=Outcome.USED)
-        await correct(connection, rows[0], Reason.DISCARD, sums, outcome=Outcome.DISCARDED)
-        moved += sums["cost_nano"] or 0
-    return moved
+        await correct(connection, base, Reason.DISCARD, taken, outcome=Outcome(base.outcome))
+        await correct(connection, base, Reason.DISCARD, sums, outcome=Outcome.DISCARDED)
+        if base.outcome == Outcome.USED:
+            nano += sums["cost_nano"] or 0
+        else:
+            cancelled += receipt_of(rows)
+    return Discarded(nano=nano, cancelled=cancelled)
 
 
 async def locked_rows(connection: AsyncConnection, call: Attempt) -> Sequence[Any]:

@@ -11,7 +11,7 @@ from orchestrator.database.tables import prices
 from orchestrator.settings import PriceSettings
 from orchestrator.usage import Usage
 
-__all__ = ["DEFAULT_BOOK", "FREE", "Price", "PriceBook"]
+__all__ = ["DEFAULT_BOOK", "FREE", "FROM_CACHE", "Price", "PriceBook"]
 
 DEFAULT_BOOK = "default"
 """The book that runs are charged by."""
@@ -46,6 +46,9 @@ class Price:
 
 FREE = Price(source="free")
 """Of steps that take no engine."""
+
+FROM_CACHE = Price(source="cache")
+"""Of attempts that a kept result answers."""
 
 
 class PriceBook:

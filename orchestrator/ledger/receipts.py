@@ -15,7 +15,7 @@ from orchestrator.ledger.rows import Reason, receipt_of, span
 from orchestrator.ledger.seals import Seal, key_of
 from orchestrator.ledger.tree import RunTree, read_tree
 from orchestrator.ledger.verification import Verification
-from orchestrator.steps import RunStatus
+from orchestrator.steps import RunStatus, beside_of
 from orchestrator.usage import Outcome, Receipt, Usd, usd_from_nano
 
 __all__ = [
@@ -114,6 +114,10 @@ class StepReceipt(_Value):
     """`generate`, `retrieve` or `tool`."""
     name: str
     """The model, collection or tool."""
+    ahead_of: str | None
+    """Of a tool call that was made before the model asked for it: the step that made the reply it was made beside."""
+    head_start: timedelta | None
+    """How long it ran before that reply was there, if the model then asked for it: the time that was won."""
     receipt: Receipt
     attempts: tuple[AttemptReceipt, ...]
 
@@ -235,7 +239,8 @@ def _steps(rows: Iterable[Any]) -> tuple[StepReceipt, ...]:
         begun[row.run_id] = min(begun.get(row.run_id, row.reserved_at), row.reserved_at)
         by_step[row.run_id, row.activity_id].append(row)
     order = sorted(by_step, key=lambda step: (begun[step[0]], step[0], _place(step[1])))
-    return tuple(_step(by_step[step]) for step in order)
+    made = {step: _step(by_step[step]) for step in order}
+    return tuple(_ahead(made, step) for step in made.values())
 
 
 def _place(activity_id: str) -> tuple[int, str]:
@@ -254,9 +259,22 @@ def _step(rows: Sequence[Any]) -> StepReceipt:
         id=first.activity_id,
         kind=first.kind,
         name=first.name,
+        ahead_of=beside_of(first.activity_id),
+        head_start=None,
         receipt=receipt.model_copy(update={"steps": 1}),
         attempts=attempts,
     )
+
+
+def _ahead(steps: Mapping[tuple[str, str], StepReceipt], step: StepReceipt) -> StepReceipt:
+    """A step with its head start, by the clocks of the workers that took it and the reply."""
+    reply = steps.get((step.execution, step.ahead_of or ""))
+    ended = [each.settled_at for each in step.attempts if each.outcome is Outcome.USED and each.settled_at]
+    heard = [each.settled_at for each in reply.attempts if each.settled_at] if reply else []
+    if not ended or not heard:
+        return step
+    won = min(ended[-1], heard[-1]) - step.attempts[0].reserved_at
+    return step.model_copy(update={"head_start": max(won, timedelta(0))})
 
 
 def _attempt(rows: Sequence[Any]) -> AttemptReceipt:

@@ -28,7 +28,7 @@ from orchestrator.ledger.cells import (
 from orchestrator.ledger.idle import IdlePool, read_idle
 from orchestrator.ledger.repricing import corrections, first_entries, read_segments, read_window_segments
 from orchestrator.ledger.timeframes import EVER, Timeframe
-from orchestrator.usage import Outcome, Usd, usd_from_nano
+from orchestrator.usage import Outcome, Savings, Usd, usd_from_nano
 
 __all__ = ["CostLine", "CostReport", "Unpriced", "Waste", "cost_report"]
 
@@ -91,6 +91,9 @@ class CostLine(_Value):
     """Cost and idle share of the workflows that declare a check, shared by the runs that passed it."""
     cache_savings: Usd
     """What cached prompt tokens would have cost more uncached, where tokens have a price; rounded call by call."""
+    saved: Savings
+    """What kept results saved that answered calls: at the prices that they were charged when they were made, whatever
+    the book. It is in no cost."""
     estimated: Usd
     """The part of `cost` that is an estimate, since the engine's own word is missing."""
 
@@ -300,6 +303,11 @@ def _line(group: dict[str, str | None], sums: _Sums, all_completed: int | None) 
         cost_per_completed=_each(nano + sums.idle, completed if all_completed is None else all_completed),
         cost_of_pass=None if divided else _each(judged_nano, passed),
         cache_savings=usd_from_nano(sum(cell.saved_nano for cell in cells)),
+        saved=Savings(
+            results=sum(cell.kept_results for cell in cells),
+            usd=usd_from_nano(sum(cell.kept_nano for cell in cells)),
+            tokens=sum(cell.kept_tokens for cell in cells),
+        ),
         estimated=usd_from_nano(sums.estimated),
     )
 

@@ -2,8 +2,9 @@
 
 A call is priced by the row of the book that was in force when it was reserved, as `PriceBook` finds it, and rounded as
 `Price.cost` rounds. A correction costs the difference that it makes to its call, as it did when it was written, so that
-the ledger's own prices give the ledger's own totals, to the nano-dollar. Tools and retrieval are in no book: they keep
-what they cost. A call without a price in the book is never free: it is left out, counted and named.
+the ledger's own prices give the ledger's own totals, to the nano-dollar. Tools, retrieval and what kept results
+answered are in no book: they keep what they cost. A call without a price in the book is never free: it is left out,
+counted and named.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ from orchestrator.database.tables import charges, engine_windows, prices
 from orchestrator.errors import UnknownName
 from orchestrator.ledger.exact import gpu_cost, known, token_cost
 from orchestrator.ledger.pricebooks import ANY, books
-from orchestrator.ledger.rows import CALL, same_call
+from orchestrator.ledger.rows import CALL, from_cache, same_call
 from orchestrator.ledger.timeframes import unix_us
 from orchestrator.steps import GENERATE
 
@@ -153,7 +154,7 @@ def segment_table(segments: Sequence[Segment]) -> CTE:
 _USED = ("prompt_tokens", "cached_tokens", "output_tokens", "gpu_us")
 _KEPT = (
     *CALL, "entry", "root", "tenant", "kind", "name", "pool", "outcome", "estimated", "reserved_at", "settled_at",
-    *_USED, "reasoning_tokens",
+    *_USED, "reasoning_tokens", "price_source", "saved_nano", "saved_tokens",
 )  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def corrections(segments: Sequence[Segment]) -> Subquery:
 
 
 def _columns(here: Any, table: CTE, *, cost: Any) -> list[Any]:
-    in_book = here.kind == GENERATE
+    in_book = and_(here.kind == GENERATE, ~from_cache(here))
     later = charges.alias("measured")
     measured = exists().where(later.c.gpu_us.is_not(None), same_call(later.c, here))
     worked = known(here.prompt_tokens) + known(here.output_tokens) > 0

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_
 
 from orchestrator.database.tables import charges
-from orchestrator.ledger.prices import Price
-from orchestrator.usage import Outcome, Receipt, Timings, Usage, usd_from_nano
+from orchestrator.ledger.prices import FROM_CACHE, Price
+from orchestrator.steps import GENERATE
+from orchestrator.usage import Outcome, Receipt, Savings, Timings, Usage, usd_from_nano
 
 __all__ = [
     "CALL",
@@ -18,6 +19,9 @@ __all__ = [
     "TOLD",
     "Attempt",
     "Reason",
+    "engine_call",
+    "from_cache",
+    "is_engine_call",
     "microseconds",
     "receipt_of",
     "row_price",
@@ -109,6 +113,21 @@ def row_price(row: Any) -> Price:
     )
 
 
+def is_engine_call(row: Any) -> bool:
+    """Whether a row is an attempt of an engine call, of which a budget bounds the number."""
+    return row.entry == 0 and row.kind == GENERATE and row.price_source != FROM_CACHE.source
+
+
+def engine_call(c: Any) -> ColumnElement[bool]:
+    """`is_engine_call`, of rows in the database."""
+    return and_(c.entry == 0, c.kind == GENERATE, ~from_cache(c))
+
+
+def from_cache(c: Any) -> ColumnElement[bool]:
+    """Whether a kept result answers the attempts of rows in the database."""
+    return c.price_source.is_not_distinct_from(FROM_CACHE.source)
+
+
 def tokens_of(row: Any) -> int:
     """Prompt and output tokens known."""
     return (row.prompt_tokens or 0) + (row.output_tokens or 0)
@@ -121,6 +140,7 @@ def receipt_of(rows: Iterable[Any], *, steps: int = 0) -> Receipt:
     """
     sums: dict[str, int | None] = dict.fromkeys(FIGURES)
     waste, attempts = 0, 0
+    saved = Savings()
     estimated: set[Attempt] = set()
     told: set[Attempt] = set()
     for row in rows:
@@ -132,6 +152,8 @@ def receipt_of(rows: Iterable[Any], *, steps: int = 0) -> Receipt:
                 sums[name] = (sums[name] or 0) + figure
         if Outcome(row.outcome).is_waste:
             waste += row.cost_nano
+        if row.saved_tokens is not None:
+            saved += Savings(results=1, usd=usd_from_nano(row.saved_nano), tokens=row.saved_tokens)
         if row.entry == 0 and row.estimated:
             estimated.add(Attempt.of(row))
         elif row.reason in TOLD:
@@ -150,6 +172,7 @@ def receipt_of(rows: Iterable[Any], *, steps: int = 0) -> Receipt:
         attempts=attempts,
         steps=steps,
         estimated=bool(estimated - told),
+        saved=saved,
     )
 
 

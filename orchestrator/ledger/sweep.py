@@ -1,5 +1,7 @@
 """Sweeping: rows that a killed worker left open are closed, and estimates are replaced by what the engine recorded.
 
+Runs that were terminated, or ran out of Temporal's own time, are closed as well: their workflow code wasn't asked.
+
 An attempt that is tried again closes its predecessor itself; what is left are the attempts that nobody followed.
 Closing one too early loses nothing: if it settles after all, it is corrected.
 """
@@ -16,12 +18,13 @@ from orchestrator.database import Database, now
 from orchestrator.database.tables import charges, runs
 from orchestrator.ledger.accounts import bound_of, lineage_of
 from orchestrator.ledger.cells import still_estimated
-from orchestrator.ledger.charges import Settlement, close_row
+from orchestrator.ledger.charges import Ledger, Settlement, close_row
 from orchestrator.ledger.corrections import replace_estimate
 from orchestrator.ledger.rows import Attempt, Reason, row_price
+from orchestrator.steps import RunScope, RunStatus
 from orchestrator.usage import EngineMoments, Outcome, Usage
 
-__all__ = ["Fact", "Facts", "IsOver", "Sweeper", "Swept"]
+__all__ = ["Fact", "Facts", "ForcedEndings", "IsOver", "Sweeper", "Swept"]
 
 YOUNG = timedelta(seconds=10)
 """Rows younger than this are left alone: their worker has hardly begun."""
@@ -31,11 +34,15 @@ ASKED_AGAIN = timedelta(hours=2)
 """How long the engine's record of an estimated call is looked for."""
 NEVER_COMPUTED = Usage(prompt=0, cached=0, output=0)
 """Of a request that isn't recorded by a server that recorded all it computed."""
+FORCED = "it was ended from outside, before it could close its bill"
 BATCH = 500
 """So many requests the engines' records are asked for at once; and so many answers make an average."""
 
 IsOver = Callable[[Attempt], Awaitable[bool]]
 """Whether an attempt has ended or been given up, as Temporal sees it."""
+
+ForcedEndings = Callable[[], Awaitable[Mapping[str, RunStatus]]]
+"""Runs that were ended lately without a chance to close their bill, by their ids."""
 
 
 class Fact(Protocol):
@@ -71,15 +78,25 @@ class Swept:
     """Estimates replaced by the engine's record."""
     left: int = 0
     """Open rows whose attempts may still be running."""
+    closed: int = 0
+    """Runs closed that were ended by force."""
 
 
 class Sweeper:
     """Closes what was left open. Several may sweep the same ledger at once."""
 
-    def __init__(self, database: Database, *, is_over: IsOver, facts: Facts | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        is_over: IsOver,
+        facts: Facts | None = None,
+        forced_endings: ForcedEndings | None = None,
+    ) -> None:
         self._database = database
         self._is_over = is_over
         self._facts = facts
+        self._forced_endings = forced_endings
 
     async def sweep(self, *, young: timedelta = YOUNG) -> Swept:
         """One sweep over all open and estimated rows."""
@@ -94,7 +111,11 @@ class Sweeper:
                 from_facts += fact is not None
                 estimated += fact is None
         return Swept(
-            from_facts=from_facts, estimated=estimated, corrected=await self._correct(), left=len(rows) - len(over)
+            from_facts=from_facts,
+            estimated=estimated,
+            corrected=await self._correct(),
+            left=len(rows) - len(over),
+            closed=await self._close_runs(),
         )
 
     async def _open_rows(self, connection: AsyncConnection, young: timedelta) -> Sequence[Any]:
@@ -124,6 +145,25 @@ class Sweeper:
                 settlement = Settlement(outcome=outcome, usage=usage, estimated=True)
             above = await lineage_of(connection, row.run, row.tenant)
             return await close_row(connection, Attempt.of(row), settlement, row_price(row), bound_of(row), above)
+
+    async def _close_runs(self) -> int:
+        """Closes the bills of runs that were ended by force."""
+        if self._forced_endings is None or not (ended := await self._forced_endings()):
+            return 0
+        query = select(runs).where(runs.c.id.in_(ended), runs.c.closed_at.is_(None))
+        async with self._database.read() as connection:
+            unclosed = (await connection.execute(query)).all()
+        for row in unclosed:
+            scope = RunScope(
+                tenant=row.tenant,
+                workflow=row.workflow,
+                version=row.version,
+                run=row.id,
+                workflow_id=row.workflow_id,
+                started_at=row.started_at,
+            )
+            await Ledger(self._database).close_run(scope, ended[row.id], FORCED)
+        return len(unclosed)
 
     async def _correct(self) -> int:
         if self._facts is None:

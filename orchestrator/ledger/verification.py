@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.database.tables import charges
 from orchestrator.errors import DamagedLedger
-from orchestrator.ledger.rows import Attempt, row_price, tokens_of
+from orchestrator.ledger.rows import Attempt, is_engine_call, row_price, tokens_of
 from orchestrator.ledger.seals import Key, head_of, key_of, line_of
 from orchestrator.ledger.tree import RunTree, read_tree
-from orchestrator.steps import GENERATE, RunStatus
+from orchestrator.steps import RunStatus
 from orchestrator.usage import Outcome, Usage, usd_from_nano
 
 __all__ = ["Break", "BreakKind", "Check", "CheckName", "Verification", "verify"]
@@ -151,7 +151,7 @@ def _enter(books: _Books, tree: RunTree, row: Any) -> None:
     elif row.outcome is not None:
         books.unsealed[row.run] += 1
     sums = books.sums[row.run]
-    if row.entry == 0 and row.kind == GENERATE:
+    if is_engine_call(row):
         sums["calls"] += 1
     if row.outcome is None:
         sums.update({name: getattr(row, name) for name in _RESERVED})

@@ -1,6 +1,6 @@
 """A part of the local stack that runs as a process of its own, and can't outlive this one.
 
-The process runs under `keeper.py`, which says how it ends. May import nothing of the rest of the stack.
+The process runs under `orchestrator/keeper.py`, which says how it ends. May import nothing of the rest of the stack.
 """
 
 import os
@@ -20,7 +20,7 @@ from orchestrator.errors import OrchestratorError
 
 __all__ = ["Part", "PartNotReady", "PartStopped", "supervised"]
 
-KEEPER = Path(__file__).with_name("keeper.py")
+KEEPER = Path(__file__).parents[1] / "keeper.py"
 TAIL = 15
 """Lines of the log that an error shows."""
 KEEPER_SLACK = 10

@@ -6,10 +6,10 @@ the same room give the same moves, in whatever process, so a run that is replaye
 (Ask/tell after SakanaAI/treequest.)
 """
 
-import random
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from random import Random
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -183,7 +183,7 @@ class Turn:
         self.state = state
         self.room = room
         self.moves: list[Move] = []
-        self.dice = random.Random(f"{state.seed}/{state.asked}/{_told(state)}")  # noqa: S311 - not for secrets
+        self.dice = Random(f"{state.seed}/{state.asked}/{_told(state)}")  # noqa: S311 - not for secrets
         self._drafted = 0
 
     @property
@@ -199,11 +199,14 @@ class Turn:
         """Those that are being drafted or judged."""
         return self.of("drafting", "judging")
 
-    def places(self, parallel: int) -> int:
-        """How many drafts may begin now, where `parallel` may run at once on an idle engine."""
+    def places(self, parallel: int, *, busy: Sequence[Trial] | None = None) -> int:
+        """How many drafts may begin now, where `parallel` may run at once on an idle engine.
+
+        `busy` are the trials that take a place; where not given, those that are being drafted.
+        """
         if self.room.congestion > 0.5:
             parallel = max(1, parallel // 2)
-        free = max(0, parallel - len(self.of("drafting")))
+        free = max(0, parallel - len(self.of("drafting") if busy is None else busy))
         return free if self.room.drafts is None else min(free, max(0, self.room.drafts - self._drafted))
 
     def draft(self, *, arm: str = "", **how: object) -> int:
@@ -220,6 +223,12 @@ class Turn:
         """Has a drafted trial judged."""
         self._add(Judge(trial=trial.number))
         self._set(trial.number, status="judging")
+
+    def judge_answers(self) -> None:
+        """Has all drafts judged that came to an answer."""
+        for trial in self.of("drafted"):
+            if trial.answered:
+                self.judge(trial)
 
     def abort(self, *trials: Trial) -> None:
         """Gives trials up that are being drafted or judged."""
@@ -246,10 +255,15 @@ class Strategy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    needs_judge: ClassVar[bool] = False
-    """Whether it can do nothing without a judge."""
-    counts_answers: ClassVar[bool] = False
-    """Whether it must know which answers are the same."""
+    @property
+    def needs_judge(self) -> bool:
+        """Whether it can do nothing without a judge."""
+        return False
+
+    @property
+    def counts_answers(self) -> bool:
+        """Whether it must know which answers are the same."""
+        return False
 
     @property
     def label(self) -> str:
@@ -261,6 +275,15 @@ class Strategy(BaseModel):
     def throws_away(self) -> bool:
         """Whether it may throw a branch away, so that tools that write can't run in one."""
         return True
+
+    @property
+    @abstractmethod
+    def drafts_at_most(self) -> int:
+        """How many drafts it begins at the very most, those that fail included."""
+
+    def described(self, state: State) -> str:
+        """Its name in an inference path, with what it has decided on, where that is a way of its own."""
+        return self.label
 
     def begin(self, seed: int = 0) -> State:
         """The state before the first move."""

@@ -9,6 +9,7 @@ trends, while the ledger is the books.
 """
 
 from datetime import timedelta
+from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -69,6 +70,18 @@ class Metrics:
             ("workflow", "outcome", "tenant"),
             registry=registry,
         )
+        self._kept = Counter(
+            "orchestrator_kept_results",
+            "Attempts that a kept result answered, in place of an engine or a tool",
+            ("workflow", "kind", "name", "tenant"),
+            registry=registry,
+        )
+        self._saved = Counter(
+            "orchestrator_saved_usd",
+            "US dollars that kept results cost when they were made. For trends only, and in no spend",
+            ("workflow", "kind", "tenant"),
+            registry=registry,
+        )
         self._refusals = Counter(
             "orchestrator_budget_refusals", "Steps that fitted a budget no more", ("workflow", "limit", "tenant"),
             registry=registry,
@@ -123,6 +136,12 @@ class Metrics:
         self._spend.labels(scope.workflow, kind, outcome, tenant).inc(cost_nano / NANO)
         if outcome.is_waste:
             self._waste.labels(scope.workflow, outcome, tenant).inc(cost_nano / NANO)
+
+    def observe_saving(self, scope: RunScope, *, kind: str, name: str, usd: Decimal) -> None:
+        """A kept result answered an attempt; `observe_attempt` is told of it as well."""
+        shown, tenant = name if kind in NAMED else "", self._tenant(scope)
+        self._kept.labels(scope.workflow, kind, shown, tenant).inc()
+        self._saved.labels(scope.workflow, kind, tenant).inc(float(usd))
 
     def observe_call(
         self,

@@ -86,7 +86,9 @@ class Telemetry:
             cost_nano=step.cost_nano,
             duration=duration,
         )
-        if step.kind == GENERATE:
+        if step.saved is not None:
+            self.metrics.observe_saving(step.scope, kind=step.kind, name=step.name, usd=step.saved.usd)
+        elif step.kind == GENERATE:
             self.metrics.observe_call(
                 step.scope,
                 model=step.name,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from orchestrator.steps import RunScope
-from orchestrator.usage import EngineMoments, Outcome, Timings, Usage
+from orchestrator.usage import EngineMoments, Outcome, Savings, Timings, Usage
 
 __all__ = ["SeenStep"]
 
@@ -35,6 +35,8 @@ class SeenStep:
     moments: EngineMoments = EngineMoments()  # noqa: RUF009
     estimated: bool = False
     cost_nano: int = 0
+    saved: Savings | None = None
+    """Of an attempt that a kept result answered."""
 
     def settled(
         self,
@@ -45,7 +47,8 @@ class SeenStep:
         moments: EngineMoments,
         estimated: bool,
         cost_nano: int,
+        saved: Savings | None = None,
     ) -> None:
         """The attempt has an outcome, and is on the books."""
         self.outcome, self.usage, self.timings, self.moments = outcome, usage, timings, moments
-        self.estimated, self.cost_nano = estimated, cost_nano
+        self.estimated, self.cost_nano, self.saved = estimated, cost_nano, saved

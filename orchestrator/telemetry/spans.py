@@ -124,4 +124,5 @@ def _used(step: SeenStep) -> Mapping[str, AttributeValue]:
         "orchestrator.estimated": step.estimated,
         "orchestrator.cost.nano_usd": step.cost_nano,
         "llm.cost.total": step.cost_nano / NANO,
+        **({} if step.saved is None else {"orchestrator.saved.nano_usd": int(step.saved.usd.scaleb(9))}),
     }

@@ -18,6 +18,7 @@ __all__ = [
     "ChatMessage",
     "ParsedCall",
     "PromptMessage",
+    "is_object",
     "messages_of",
     "parse_tool_calls",
     "render",
@@ -26,13 +27,20 @@ __all__ = [
 ]
 
 DEFAULT_SYSTEM = "You are a scripted engine: every reply was written beforehand"
+IMAGE = "[image]"
+"""What a picture is in a prompt."""
 TOOL_CALL_PARSERS = frozenset({"hermes", "qwen", "qwen25"})
 REASONING_PARSERS = {"qwen3": False, "deepseek-r1": True}
 """Whether a reply begins inside the reasoning, even without `<think>`."""
 
 
+class _ImageUrl(BaseModel):
+    url: str
+
+
 class _Part(BaseModel):
     text: str = ""
+    image_url: _ImageUrl | None = None
 
 
 class _Function(BaseModel):
@@ -54,8 +62,27 @@ class ChatMessage(BaseModel):
     @property
     def text(self) -> str:
         if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
+            return "".join(part.text if part.image_url is None else IMAGE for part in self.content)
         return self.content or ""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The URLs of its pictures."""
+        parts = self.content if isinstance(self.content, list) else []
+        return tuple(part.image_url.url for part in parts if part.image_url is not None)
+
+    @property
+    def arguments(self) -> tuple[JsonValue, ...]:
+        """Of its tool calls."""
+        return tuple(call.function.arguments for call in self.tool_calls or ())
+
+
+def is_object(arguments: JsonValue) -> bool:
+    """Whether a call's arguments are a JSON object, or its text."""
+    try:
+        return isinstance(json.loads(arguments) if isinstance(arguments, str) else arguments, dict)
+    except ValueError:
+        return False
 
 
 class PromptMessage(BaseModel):

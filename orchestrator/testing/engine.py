@@ -40,7 +40,7 @@ class ScriptedEngine:
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """Every `/generate` asked so far, in the order in which they came, those refused among them."""
+        """Every answer asked for so far, in the order in which they came, those refused among them."""
         return tuple(generation.record for generation in self._scheduler.generations)
 
     @property
@@ -95,6 +95,7 @@ async def scripted_engine(
     context_length: int = 262_144,
     tool_call_parser: str | None = "qwen25",
     reasoning_parser: str | None = None,
+    vision: bool = False,
     port: int = 0,
     facts: Path | None = None,
     facts_of_disconnected: bool = True,
@@ -108,6 +109,7 @@ async def scripted_engine(
     ```
 
     Args:
+        vision: whether its model sees pictures.
         facts: folder in which it records the requests that are over, as SGLang's servers do
             (`orchestrator.engine.facts` reads it); by default it doesn't.
         facts_of_disconnected: whether those are recorded whose client went away, as by a server with
@@ -115,7 +117,7 @@ async def scripted_engine(
     """
     listener = _Listener()
     scheduler = Scheduler(script, context_length=context_length, reasoning_parser=reasoning_parser, cut=listener.cut)
-    endpoints = Endpoints(scheduler, model=model, tool_call_parser=tool_call_parser)
+    endpoints = Endpoints(scheduler, model=model, tool_call_parser=tool_call_parser, vision=vision)
     async with listener.listening(endpoints.app(), port) as bound:
         if facts is not None:
             scheduler.recorder = Recorder(facts, port=bound, of_disconnected=facts_of_disconnected)

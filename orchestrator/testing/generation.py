@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.testing import wire
+from orchestrator.testing.measures import Measures
 from orchestrator.testing.plan import NOTHING, plan_of
 from orchestrator.testing.replies import Break, CallTool, Fail, Hang, Reply, Say
 from orchestrator.testing.requests import Finish, RequestRecord, ScriptedRequest
@@ -73,7 +74,13 @@ class Floor(Protocol):
 class Generation:
     """A request that waits, runs, or is over."""
 
-    def __init__(self, floor: Floor, request: ScriptedRequest, params: wire.SamplingParams) -> None:
+    def __init__(
+        self,
+        floor: Floor,
+        request: ScriptedRequest,
+        params: wire.SamplingParams,
+        measures: Measures | None = None,
+    ) -> None:
         self.request = request
         self.plan = NOTHING
         self.made = 0
@@ -88,6 +95,8 @@ class Generation:
         self.arrived = time()
         self._floor = floor
         self._params = params
+        self._measures = measures
+        self._said = Say()
         self._first_sent: float | None = None
         self._computed = request.prompt_tokens
         self._playing = anyio.CancelScope()
@@ -187,6 +196,7 @@ class Generation:
         return await self._say(reply, stream)
 
     async def _say(self, reply: Say, stream: wire.Stream | None) -> Response | None:
+        self._said = reply
         last = len(self.plan.ids)
         hold = None if reply.hold_after_tokens is None else min(reply.hold_after_tokens, max(last - 1, 0))
         if reply.delay:
@@ -274,6 +284,8 @@ class Generation:
             "cached_tokens_details": {"device": self.cached, "host": 0} if self.cached else None,
             "dp_rank": None,
         }
+        if self._measures is not None:
+            meta |= self._measures.of(self._said, plan.ids[:made])
         if finish is not None:
             meta |= self._last_times(now)
             self._floor.answered(self.request, meta)

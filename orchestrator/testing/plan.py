@@ -44,11 +44,16 @@ def plan_of(written: str, params: SamplingParams, *, count_reasoning: bool = Fal
         last = text.index("</think>") + len("</think>")
         reasoning_tokens = next(count for count, end in enumerate(ends) if end >= last)
     stop = _first_stop(text, params.stop)
-    if stop is None:
+    named = _first_named(ids, params.stop_token_ids or ())
+    if named is not None and (stop is None or ends[named] <= stop[0]):
+        finish: dict[str, JsonValue] = {"type": "stop", "matched": ids[named]}
+        final_text = text[: ends[named]]
+        ids, ends = ids[: named + 1], ends[: named + 2]
+    elif stop is None:
         ids.append(IM_END)
         ends.append(len(text))
         final_text = text
-        finish: dict[str, JsonValue] = {"type": "stop", "matched": IM_END}
+        finish = {"type": "stop", "matched": IM_END}
     else:
         place, matched = stop
         after = place + len(matched)
@@ -75,3 +80,8 @@ def _first_stop(text: str, stop: str | Sequence[str] | None) -> tuple[int, str] 
     """Where the first of the stop strings begins in `text`, and which it is."""
     strings = [stop] if isinstance(stop, str) else list(stop or ())
     return min(((text.find(string), string) for string in strings if string and string in text), default=None)
+
+
+def _first_named(ids: Sequence[int], stops: Sequence[int]) -> int | None:
+    """Where the first of the stop tokens is."""
+    return next((place for place, token in enumerate(ids) if token in stops), None)

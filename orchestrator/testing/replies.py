@@ -4,8 +4,8 @@ Values only, no I/O. `Say` and `CallTool` are what a model writes; `Fail`, `Brea
 """
 
 import json as json_module
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -47,6 +47,13 @@ class Say:
     """Written after the text."""
     delay: timedelta = timedelta(0)
     """In the queue, before the prompt is computed."""
+    likelihood: float = 0.5
+    """Probability of each token, where the request asks for it."""
+    confidence: float | tuple[float, ...] = 10.0
+    """What `-log p` is on average over each token's likeliest candidates, where the request asks for them; of several,
+    one for each token, and the last for the rest."""
+    probabilities: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Of the texts of tokens to come first, where the request asks for theirs; of others it is next to none."""
     tokens_per_second: float | None = None
     """By default the reply comes at once, in up to about 64 chunks; with a rate, in a chunk for each token."""
     hold_after_tokens: int | None = None
@@ -60,6 +67,12 @@ class Say:
             raise DefinitionError(
                 "Say", problem=f"tokens_per_second is {self.tokens_per_second}", remedy="Give a rate above 0, or Hang()"
             )
+
+    def confidence_of(self, place: int) -> float:
+        """Of a token of the reply, from 0 on."""
+        if isinstance(self.confidence, float | int):
+            return self.confidence
+        return self.confidence[min(place, len(self.confidence) - 1)]
 
     @property
     def written(self) -> str:
@@ -138,6 +151,9 @@ class _JsonSay(_JsonReply):
     reasoning: str | None = None
     calls: tuple[_JsonCall, ...] = ()
     delay: timedelta = timedelta(0)
+    likelihood: float = 0.5
+    confidence: float | tuple[float, ...] = 10.0
+    probabilities: dict[str, float] = {}
     tokens_per_second: float | None = None
     hold_after_tokens: int | None = None
 
@@ -148,6 +164,9 @@ class _JsonSay(_JsonReply):
             reasoning=self.reasoning,
             calls=tuple(call.reply() for call in self.calls),
             delay=self.delay,
+            likelihood=self.likelihood,
+            confidence=self.confidence,
+            probabilities=self.probabilities,
             tokens_per_second=self.tokens_per_second,
             hold_after_tokens=self.hold_after_tokens,
         )

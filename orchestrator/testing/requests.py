@@ -23,7 +23,7 @@ Finish = Literal["stop", "length", "abort", "error", "broken", "disconnected"]
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptedRequest:
-    """One `POST /generate`, as a script's function gets it."""
+    """One `POST /generate`, or `/v1/chat/completions`, as a script's function gets it."""
 
     number: int
     """1 for the engine's first request."""
@@ -40,6 +40,8 @@ class ScriptedRequest:
     session_id: str | None
     labels: Mapping[str, str]
     """The request's `custom_labels`."""
+    images: tuple[str, ...] = ()
+    """URLs of the pictures of a conversation, in their order; those that were sent along are `data:` URLs."""
 
     @property
     def prompt_ids(self) -> list[int]:

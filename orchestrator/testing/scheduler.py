@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from orchestrator.testing import wire
 from orchestrator.testing.generation import Generation, NoReply
+from orchestrator.testing.measures import Measures
 from orchestrator.testing.prefix_cache import PrefixCache, pack_ids
 from orchestrator.testing.recording import Recorder
 from orchestrator.testing.replies import Reply, Script
@@ -76,7 +77,7 @@ class Scheduler:
             output_tokens=sum(generation.made for generation in begun),
         )
 
-    def admit(self, body: wire.GenerateBody) -> Generation:
+    def admit(self, body: wire.GenerateBody, *, images: Sequence[str] = ()) -> Generation:
         """Take a request.
 
         Raises:
@@ -94,8 +95,8 @@ class Scheduler:
             packed = pack_ids(ids)
         except OverflowError:
             packed, problem = b"", "input_ids holds a number that is no token id."
-        request = self._request(body, packed)
-        generation = Generation(self, request, params)
+        request = self._request(body, packed, images)
+        generation = Generation(self, request, params, Measures.wanted(body))
         self.generations.append(generation)
         if problem := problem or self._problem(body, ids, params, request.rid):
             raise Refusal(generation.refuse(problem))
@@ -105,7 +106,7 @@ class Scheduler:
         self._notify()
         return generation
 
-    def _request(self, body: wire.GenerateBody, packed: bytes) -> ScriptedRequest:
+    def _request(self, body: wire.GenerateBody, packed: bytes, images: Sequence[str]) -> ScriptedRequest:
         salt = body.cache_salt or ""
         self._attempts[salt, packed] += 1
         return ScriptedRequest(
@@ -119,6 +120,7 @@ class Scheduler:
             cache_salt=salt,
             session_id=body.session_id,
             labels=body.custom_labels or {},
+            images=tuple(images),
         )
 
     def _problem(

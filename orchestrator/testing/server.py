@@ -21,6 +21,7 @@ from orchestrator.testing.chat import (
     render,
     separate_reasoning,
 )
+from orchestrator.testing.completions import Completions
 from orchestrator.testing.metrics import decode_moments, exposition, prefill_microseconds
 from orchestrator.testing.scheduler import Refusal, Scheduler
 from orchestrator.testing.wire import JsonResponse
@@ -34,8 +35,9 @@ MAX_RUNNING = 1024
 class Endpoints:
     """One engine's answers."""
 
-    def __init__(self, scheduler: Scheduler, *, model: str, tool_call_parser: str | None) -> None:
+    def __init__(self, scheduler: Scheduler, *, model: str, tool_call_parser: str | None, vision: bool) -> None:
         self._scheduler = scheduler
+        self._vision = vision
         self._model = model
         self._tool_call_parser = tool_call_parser
         self._started = int(time())
@@ -44,6 +46,7 @@ class Endpoints:
         return Starlette(
             routes=[
                 Route("/generate", _Generate(self._scheduler), methods=["POST", "PUT"]),
+                Route("/v1/chat/completions", self._completions(), methods=["POST"]),
                 Route("/v1/tokenize", _parsed(wire.TokenizeBody, self._tokenize), methods=["POST"]),
                 Route("/v1/detokenize", _parsed(wire.DetokenizeBody, self._detokenize), methods=["POST"]),
                 Route("/parse_function_call", _parsed(wire.ParseBody, self._parse), methods=["POST"]),
@@ -63,6 +66,9 @@ class Endpoints:
             ],
             exception_handlers={404: _not_found},
         )
+
+    def _completions(self) -> Completions:
+        return Completions(self._scheduler, parses=self._tool_call_parser is not None, vision=self._vision)
 
     async def _tokenize(self, body: wire.TokenizeBody) -> Response:
         if (body.prompt is None) == (body.messages is None):
@@ -162,7 +168,7 @@ class Endpoints:
             "reasoning_parser": self._scheduler.reasoning_parser,
             "tool_call_parser": self._tool_call_parser,
             "disaggregation_mode": "null",
-            "has_image_understanding": False,
+            "has_image_understanding": self._vision,
             "has_audio_understanding": False,
             "model_type": "scripted",
             "architectures": ["Scripted"],

@@ -49,6 +49,7 @@ class SamplingParams(BaseModel):
     n: int = 1
     temperature: float = 1.0
     stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
     json_schema: str | None = None
     no_stop_trim: bool = False
 
@@ -73,6 +74,9 @@ class GenerateBody(BaseModel):
     cache_salt: str | None = None
     session_id: str | None = None
     custom_labels: dict[str, str] | None = None
+    return_logprob: bool = False
+    top_logprobs_num: int = 0
+    token_ids_logprob: list[int] | None = None
 
 
 class TokenizeBody(BaseModel):

@@ -13,7 +13,7 @@ from sqlalchemy import Row, select
 
 from orchestrator.database import Database
 from orchestrator.database.tables import chunks, documents
-from orchestrator.errors import InvalidInput
+from orchestrator.errors import InvalidInput, UnknownName
 from orchestrator.passages import Passage, Retriever, SearchResult
 from orchestrator.settings import Settings
 from orchestrator_retrieval.coalescing import Coalescer
@@ -22,7 +22,7 @@ from orchestrator_retrieval.embedder import Embedder, installed_embedder
 from orchestrator_retrieval.fulltext import search_fulltext
 from orchestrator_retrieval.fusion import reciprocal_rank_fusion
 from orchestrator_retrieval.index import VectorIndex
-from orchestrator_retrieval.store import find_collection, names_of
+from orchestrator_retrieval.store import documents_of, find_collection, names_of
 
 __all__ = ["CollectionRetriever", "open_retriever"]
 
@@ -34,6 +34,9 @@ FEWEST_CANDIDATES = 100
 
 LONGEST_QUERY = 4000
 """Characters; what is beyond isn't searched for. The default embedder reads about 1,000."""
+
+MOST_SUGGESTED = 1000
+"""Names that a wrong one is compared with."""
 
 FULLTEXT_WEIGHT = 1.0
 DENSE_WEIGHT = 2.0
@@ -76,6 +79,35 @@ class CollectionRetriever:
         """The names of the tenant's collections."""
         async with self._database.read() as connection:
             return await names_of(connection, tenant)
+
+    async def documents(self, tenant: str, collection: str, *, after: str, limit: int) -> Sequence[str]:
+        """Names of a collection's documents in order, `limit` at most, from behind a name on.
+
+        Raises:
+            UnknownName: the tenant has no such collection.
+        """
+        async with self._database.read() as connection:
+            row = await find_collection(connection, tenant, collection)
+            return await documents_of(connection, row.id, after=after, limit=limit)
+
+    async def document(self, tenant: str, collection: str, name: str) -> str:
+        """A document's text, put together again from its passages.
+
+        Raises:
+            UnknownName: the tenant has no such collection, or the collection no such document.
+        """
+        async with self._database.read() as connection:
+            row = await find_collection(connection, tenant, collection)
+            query = (
+                select(chunks.c.text)
+                .select_from(chunks.join(documents))
+                .where(documents.c.collection == row.id, documents.c.name == name)
+                .order_by(chunks.c.position)
+            )
+            pieces = (await connection.execute(query)).scalars().all()
+            if not pieces:
+                raise UnknownName("document", name, await documents_of(connection, row.id, limit=MOST_SUGGESTED))
+        return "\n".join(pieces)
 
     async def search(self, tenant: str, collection: str, query: str, *, k: int) -> SearchResult:
         """The `k` best passages of a collection.

@@ -17,7 +17,7 @@ from orchestrator_retrieval.documents import Document, DocumentRefused
 from orchestrator_retrieval.embedder import Embedder
 from orchestrator_retrieval.fulltext import ensure_fulltext
 
-__all__ = ["FULLTEXT_ONLY", "Added", "CollectionSummary", "Collections", "find_collection", "names_of"]
+__all__ = ["FULLTEXT_ONLY", "Added", "CollectionSummary", "Collections", "documents_of", "find_collection", "names_of"]
 
 FULLTEXT_ONLY = ""
 """Stands for the embedder of a collection that has none."""
@@ -214,6 +214,17 @@ async def find_collection(connection: AsyncConnection, tenant: str, name: str, *
 async def names_of(connection: AsyncConnection, tenant: str) -> list[str]:
     """The names of the tenant's collections, sorted."""
     query = select(collections.c.name).where(collections.c.tenant == tenant).order_by(collections.c.name)
+    return list((await connection.execute(query)).scalars())
+
+
+async def documents_of(connection: AsyncConnection, collection: int, *, after: str = "", limit: int) -> list[str]:
+    """Names of a collection's documents, sorted as the database sorts, from behind a name on."""
+    query = (
+        select(documents.c.name)
+        .where(documents.c.collection == collection, documents.c.name > after)
+        .order_by(documents.c.name)
+        .limit(limit)
+    )
     return list((await connection.execute(query)).scalars())
 
 

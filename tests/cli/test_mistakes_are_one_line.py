@@ -44,7 +44,7 @@ def fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     [
         ("no_such_module:think", "no app is called 'no_such_module'"),
         ("no_such_package.programs:think", "no app is called 'no_such_package.programs'"),
-        ("anser:answer", "did you mean 'answer'?"),
+        ("shiped:answer", "did you mean 'shipped'?"),
         (f"{PROGRAMS}:ap:think", f"did you mean '{PROGRAMS}:app'?"),
         (f"{PROGRAMS}:Loop:think", "no app. Name an Orchestrator"),
         (f"{PROGRAMS}:think:think", "no app. Name an Orchestrator"),

@@ -134,7 +134,7 @@ async def test_every_charge_keeps_its_figures(upgraded: Database) -> None:
     added = {
         "call": 0, "entry": 0, "reason": None, "pool": None, "reserved_gpu_us": 0, "sent_tokens": None,
         "entered_us": None, "prefilled_us": None, "finished_us": None, "gpu_us": None, "gpu_price": 0, "call_price": 0,
-        "seal": None, "deadline": None,
+        "seal": None, "deadline": None, "saved_nano": None, "saved_tokens": None,
     }  # fmt: skip
     expected = [row | added | {"run": row["root"], "tenant": tenants[row["root"]]} for row in CHARGES]
     assert by_key(await rows_of(upgraded, charges)) == by_key(expected)

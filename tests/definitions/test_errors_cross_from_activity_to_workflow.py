@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from orchestrator.errors import EngineOverloaded, OrchestratorError
-from orchestrator.failures import as_failures, cause_of, timed_out
+from orchestrator.failures import as_failures, cause_of, fell_silent, timed_out
 from tests.definitions.errors_of_every_kind import ERRORS
 
 
@@ -95,4 +95,6 @@ async def test_what_is_not_ours_stays_what_temporal_knows() -> None:
 def test_only_an_activity_that_was_started_ran_out_of_time(kind: TimeoutType) -> None:
     error = TemporalTimeoutError("late", type=kind, last_heartbeat_details=[])
     assert timed_out(error) is (kind in (TimeoutType.START_TO_CLOSE, TimeoutType.HEARTBEAT))
+    assert fell_silent(error) is (kind is TimeoutType.HEARTBEAT)
     assert not timed_out(ValueError())
+    assert not fell_silent(ValueError())

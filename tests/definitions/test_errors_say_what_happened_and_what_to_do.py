@@ -19,6 +19,7 @@ WORDS = {
     "BudgetExceeded": ("$0.10", "usd", "$0.09", "$0.02", "raise it, or lower max_tokens"),
     "InvalidPeriod": ("--since", "'soon' is no date"),
     "PricesRefused": ("the price of m", "input is negative", "Nothing was written"),
+    "QuestionClosed": ("'1a2b'", "was answered already: the first answer counts"),
     "RunHasEnded": ("run-1", "completed", "larger budget"),
     "ConfigurationError": ("port 1 is taken. Free it.",),
     "DamagedLedger": ("'think-1'", "'gratis' is not a valid Outcome", "compare the database with a backup"),
@@ -27,15 +28,26 @@ WORDS = {
     "EngineOverloaded": ("http://e", "429", "full"),
     "EngineRejected": ("http://e", "400", "no such field"),
     "EngineUnavailable": ("http://e", "refused", "'orchestrator doctor'"),
+    "HumanTimedOut": ("'Which account?'", "within 60 s", "'orchestrator questions'", "a longer timeout or a default"),
     "IdempotencyConflict": ("'k'", "run-1", "send a new key, or the same request"),
+    "InvalidAnswer": ("'1a2b'", "Input should be 'a' or 'b'", "The question stays open"),
     "InvalidInput": ("workflow 'x'", "value: no number"),
     "ModelMismatch": ("http://e", "'a'", "'b'", "ORCHESTRATOR_ENGINE__MODEL=a", "ORCHESTRATOR_ENGINE__URLS"),
+    "NoHistory": ("'think'", "ended 2 times", "Let a run complete"),
     "NoReceiptYet": ("'think-1'", "ask for its receipt once it has"),
+    "OffRecord": ("'search'", "think-1", "nothing on its record"),
     "OutputInvalid": ("3 attempts", "Fact", "value: Field required", "'{}'", "Simplify Fact, raise max_tokens"),
+    "JudgeFailed": ("judge 'is_even'", "TypeError: no number", "Make it return a bool, a score or a Verdict"),
+    "NoAnswer": ("vote", "3 drafts", "it wrote no number", "Allow more drafts"),
     "OutputNotSerializable": ("tool 'x'", "object", "return a pydantic model or plain JSON values"),
     "OutputTooLarge": ("workflow 'x'", "3,000,000", "1,900,000", "return a reference"),
     "ToolFailed": ("tool 'x'", "OSError: no disk"),
+    "ToolRefused": ("refused by a person: too much", "'x' wasn't called", "go on without it"),
+    "ToolReportedFailure": ("tool 'x'", "there is no such ticket"),
+    "ToolServerFailed": ("'tickets' (python server.py)", "it can't be started", "no disk"),
+    "ToolServerUnusable": ("server 'tickets'", "it has no tool 'creat'", "Correct MCPServer(include=...)."),
     "ToolResultTooLarge": ("tool 'x'", "70,000", "65,536", "ask for less, or return a page or an id"),
+    "ToolLost": ("tool 'x'", "said nothing for 4 s", "hand it to a thread"),
     "ToolTimedOut": ("tool 'x'", "within 1.5 s", "raise @app.tool(timeout=...)"),
     "UnknownName": ("no tool is called 'calculater'", "did you mean 'calculator'?"),
 }
@@ -72,7 +84,8 @@ def test_who_must_act_decides_the_exit_code() -> None:
         name for name in codes if issubclass(CLASSES[name], errors.RunError)
     }
     retryable = {type(error).__name__ for error in ERRORS if error.retryable}
-    assert retryable == {"EngineOverloaded", "EngineUnavailable", "ToolFailed", "ToolTimedOut"}
+    engines, tools = {"EngineOverloaded", "EngineUnavailable"}, {"ToolFailed", "ToolLost", "ToolTimedOut"}
+    assert retryable == engines | tools | {"ToolServerFailed"}
 
 
 def test_the_tree_in_the_docstring_is_the_tree_that_there_is() -> None:

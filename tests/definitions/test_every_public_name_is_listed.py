@@ -17,8 +17,8 @@ import orchestrator_workflows
 ROOTS = (orchestrator, orchestrator_migrations, orchestrator_retrieval, orchestrator_tools, orchestrator_workflows)
 NOT_IMPORTABLE = (
     "orchestrator.__main__",
+    "orchestrator.keeper",
     "orchestrator.local.__main__",
-    "orchestrator.local.keeper",
     "orchestrator.local.sglang_cpu",
     "orchestrator_migrations.env",
     "orchestrator_migrations.versions",

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from orchestrator.engine import EngineRequest, SGLang, call
 from orchestrator.engine.call import EngineCall
+from orchestrator.engine.sglang import Generation
 from orchestrator.errors import EngineOverloaded, EngineRejected
 from orchestrator.steps import Sampling
 from orchestrator.testing import Fail, Hang, Say, scripted_engine
@@ -37,6 +38,11 @@ async def _until(condition: Callable[[], bool]) -> None:
             await checkpoint()
 
 
+async def _run(call: EngineCall) -> Generation:
+    async with call:
+        return await call.finished()
+
+
 async def _cancelled(task: "asyncio.Task[object]") -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -46,7 +52,7 @@ async def _cancelled(task: "asyncio.Task[object]") -> None:
 async def test_a_call_that_ends_by_itself_has_the_whole_answer() -> None:
     async with scripted_engine([Say("It is blue.")]) as scripted, SGLang.open(scripted.url) as engine:
         here = EngineCall(engine, _request())
-        generation = await here.run()
+        generation = await _run(here)
         assert (generation.text, generation.finish) == ("It is blue.", "stop")
         assert here.generation is generation
         assert here.confirmed
@@ -57,7 +63,7 @@ async def test_one_in_mid_answer_is_aborted_and_confirmed() -> None:
     script = [Say(LONG, hold_after_tokens=11)]
     async with scripted_engine(script) as scripted, SGLang.open(scripted.url) as engine:
         here = EngineCall(engine, _request())
-        task = asyncio.create_task(here.run())
+        task = asyncio.create_task(_run(here))
         await scripted.wait_until_held()
         await _cancelled(task)
         assert here.confirmed
@@ -77,7 +83,7 @@ async def test_one_in_mid_answer_is_aborted_and_confirmed() -> None:
 async def test_one_in_the_queue_is_aborted_and_cost_nothing() -> None:
     async with scripted_engine([Hang()]) as scripted, SGLang.open(scripted.url) as engine:
         here = EngineCall(engine, _request())
-        task = asyncio.create_task(here.run())
+        task = asyncio.create_task(_run(here))
         await scripted.wait_for_requests(1)
         await _cancelled(task)
         assert here.confirmed
@@ -88,7 +94,7 @@ async def test_only_the_request_itself_is_aborted() -> None:
     script = [Say(LONG, hold_after_tokens=3), Say(LONG, hold_after_tokens=3)]
     async with scripted_engine(script) as scripted, SGLang.open(scripted.url) as engine:
         one, other = (EngineCall(engine, _request(rid=f"{number:032x}")) for number in (1, 2))
-        tasks = [asyncio.create_task(each.run()) for each in (one, other)]
+        tasks = [asyncio.create_task(_run(each)) for each in (one, other)]
         await scripted.wait_until_held(2)
         await _cancelled(tasks[0])
         scripted.release()
@@ -99,7 +105,7 @@ async def test_a_refusal_passes_through() -> None:
     async with scripted_engine([Fail(status=503)]) as scripted, SGLang.open(scripted.url) as engine:
         here = EngineCall(engine, _request())
         with pytest.raises(EngineOverloaded):
-            await here.run()
+            await _run(here)
         assert here.generation.usage.total == 0
 
 
@@ -118,7 +124,7 @@ async def test_an_abort_that_is_overlooked_is_said_again() -> None:
 
     async with speaking_to(answer) as engine:
         here = EngineCall(engine, REQUEST)
-        task = asyncio.create_task(here.run())
+        task = asyncio.create_task(_run(here))
         await _until(lambda: bool(here.generation.ids))
         await _cancelled(task)
     assert aborts == [REQUEST.rid] * 3
@@ -140,7 +146,7 @@ async def test_one_that_is_never_confirmed_says_so(abort: str) -> None:
 
     async with speaking_to(answer) as engine:
         here = EngineCall(engine, REQUEST)
-        task = asyncio.create_task(here.run())
+        task = asyncio.create_task(_run(here))
         await _until(lambda: bool(here.generation.ids))
         await _cancelled(task)
         assert not here.confirmed
@@ -171,7 +177,7 @@ async def test_the_stream_alone_confirms(last: str, abort: str) -> None:
 
     async with speaking_to(answer) as engine:
         here = EngineCall(engine, REQUEST)
-        task = asyncio.create_task(here.run())
+        task = asyncio.create_task(_run(here))
         await _until(lambda: bool(here.generation.ids))
         await _cancelled(task)
     assert here.confirmed is (last == "confirmation")
@@ -186,6 +192,6 @@ async def test_what_was_computed_before_a_refusal_is_on_the_bill() -> None:
     async with speaking_to(lambda _: httpx.Response(200, stream=stream)) as engine:
         here = EngineCall(engine, REQUEST)
         with pytest.raises(EngineRejected):
-            await here.run()
+            await _run(here)
     assert here.confirmed
     assert (here.generation.usage.prompt, here.generation.usage.output) == (3, 1)

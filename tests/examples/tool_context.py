@@ -1,7 +1,9 @@
 """What tools get while they run, without a run around them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.images import Image
 from orchestrator.passages import Retriever, SearchResult
 
 __all__ = ["Alone"]
@@ -21,3 +23,15 @@ class Alone:
     async def retrieve(self, collection: str, query: str, *, k: int = 5) -> SearchResult:
         """As in a run."""
         return await self.retriever.search(self.tenant, collection, query, k=k)
+
+    async def documents(self, collection: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
+        """As in a run."""
+        return await self.retriever.documents(self.tenant, collection, after=after, limit=limit)
+
+    async def document(self, collection: str, name: str) -> str:
+        """As in a run."""
+        return await self.retriever.document(self.tenant, collection, name)
+
+    async def put_image(self, data: bytes, media_type: str | None = None) -> Image:
+        """As in a run, but that nobody keeps it."""
+        return Image.of(data, media_type)

@@ -44,7 +44,7 @@ def test_each_package_is_typed_and_whole(names: set[PurePosixPath], package: str
     [
         "orchestrator_migrations/env.py",
         "orchestrator_migrations/versions/0001_the_first_schema.py",
-        "orchestrator/local/keeper.py",
+        "orchestrator/keeper.py",
         "orchestrator/local/sglang_cpu/launch.py",
         "orchestrator/local/sglang_cpu/prepare_model.py",
         "orchestrator/local/sglang_cpu/chat_template.jinja",

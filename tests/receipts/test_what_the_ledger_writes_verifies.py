@@ -30,7 +30,7 @@ async def test_a_run_with_a_child_a_retry_a_late_answer_and_a_discarded_one(data
     await child.ledger.close_run(child.scope, RunStatus.COMPLETED, None)
     await assert_it_verifies(database, books.scope.run)
     await books.settle(first, Outcome.USED, USED)
-    assert await books.ledger.discard([books.attempt(2, 1)]) > 0
+    assert (await books.ledger.discard([books.attempt(2, 1)])).nano > 0
     async with database.snapshot() as connection:
         made = await run_receipt(connection, books.scope.workflow_id)
         assert (await verify(connection, books.scope.run, fingerprints=[closed.seal or ""])).ok

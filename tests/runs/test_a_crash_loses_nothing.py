@@ -1,14 +1,10 @@
 """Workers, or Temporal itself, are killed in mid-run: nothing is done twice, everything is on the bill."""
 
 import contextlib
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Generator
 from pathlib import Path
 
 import anyio
@@ -19,30 +15,7 @@ from orchestrator.steps import RunStatus
 from orchestrator.testing import Reply, Say, ScriptedEngine, ScriptedRequest, scripted_engine
 from tests.bench import Bench, bench
 from tests.programs import programs
-
-ROOT = Path(__file__).parents[2]
-
-
-@contextlib.contextmanager
-def worker_process(
-    temporal: str, database_url: str, engine: str, log: Path, *, facts: Path | None = None
-) -> Generator[subprocess.Popen[bytes]]:
-    """`orchestrator worker` as a process of its own."""
-    environment = {
-        **os.environ,
-        "TEMPORAL_ADDRESS": temporal,
-        "ORCHESTRATOR_DATABASE__URL": database_url,
-        "ORCHESTRATOR_ENGINE__URLS": json.dumps([engine]),
-        **({} if facts is None else {"ORCHESTRATOR_ENGINE__FACTS": str(facts)}),
-    }
-    command = [sys.executable, "-m", "orchestrator", "worker", "tests.programs.programs:app"]
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+from tests.workers import worker_process
 
 
 async def _until_heartbeat_tells(here: Bench, run_id: str, output: int) -> None:

@@ -27,7 +27,7 @@ from orchestrator.testing import Chaos, ScriptedEngine, scripted_engine
 from orchestrator.usage import Outcome, Usage
 from tests.bench import Bench, bench
 from tests.programs import programs
-from tests.runs.test_a_crash_loses_nothing import worker_process
+from tests.workers import worker_process
 
 RUNS = 200
 WORKERS = 2

@@ -5,6 +5,7 @@ import pytest
 from orchestrator.telemetry import Exposition, Metrics, Telemetry
 from orchestrator.testing import Break, Fail, Reply, Say, ScriptedRequest, scripted_engine
 from tests.bench import bench
+from tests.caches import program as keeping
 from tests.programs import programs
 from tests.telemetry.program import app as choosing
 from tests.telemetry.reading import Reading
@@ -134,3 +135,25 @@ async def test_what_a_run_throws_away_is_waste(temporal_address: str, sqlite_url
     }
     # When it was settled, nobody knew that it would be thrown away.
     assert read.by("orchestrator_spend_usd_total", "outcome") == {("used",): pytest.approx(float(run.receipt.cost))}
+
+
+async def test_a_kept_result_is_counted_and_is_no_call_of_an_engine(temporal_address: str, sqlite_url: str) -> None:
+    telemetry = Telemetry()
+    async with (
+        scripted_engine([Say("Blue.")]) as engine,
+        bench(
+            [keeping.app], temporal=temporal_address, database_url=sqlite_url, engine=engine.url, telemetry=telemetry
+        ) as here,
+    ):
+        first = await here.run("asked", {})
+        await here.run("asked", {})
+    read = await _read(telemetry)
+    assert read.by("orchestrator_attempts_total", "kind", "outcome") == {("generate", "used"): 2}
+    assert read.by("orchestrator_kept_results_total", "workflow", "kind", "name") == {
+        ("asked", "generate", "scripted"): 1
+    }
+    saved = read.by("orchestrator_saved_usd_total", "workflow", "kind")
+    assert saved == {("asked", "generate"): pytest.approx(float(first.receipt.cost))}
+    assert read.sum("orchestrator_spend_usd_total") == pytest.approx(float(first.receipt.cost))
+    assert read.sum("orchestrator_ttft_seconds_count") == 1
+    assert read.sum("orchestrator_tokens_total", type="input") == first.receipt.usage.prompt

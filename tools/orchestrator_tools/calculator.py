@@ -57,7 +57,7 @@ _OPERATORS: dict[type[ast.AST], Any] = {
 }
 
 
-@shipped.tool(effect="read", timeout=timedelta(seconds=10))
+@shipped(effect="read", timeout=timedelta(seconds=10))
 async def calculator(ctx: ToolContext, expression: Annotated[str, Field(max_length=100)]) -> int | float:
     """Compute the value of an arithmetic expression.
 

@@ -15,7 +15,7 @@ PASSAGES = 2
 MAX_PASSAGE = 1000
 
 
-@shipped.tool(effect="read", timeout=timedelta(seconds=60))
+@shipped(effect="read", timeout=timedelta(seconds=60))
 async def search_collection(
     ctx: ToolContext,
     collection: Annotated[str, Field(max_length=64)],

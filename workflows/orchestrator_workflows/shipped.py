@@ -1,8 +1,12 @@
-"""The app of the shipped workflows: `orchestrator dev answer`."""
+"""The app of the shipped workflows: `orchestrator dev`, `orchestrator run shipped:solve`."""
 
 from orchestrator import Orchestrator
-from orchestrator_tools import calculator, search_collection
+from orchestrator_tools import calculator, list_documents, python, read_document, search_collection
 
 __all__ = ["app"]
 
-app = Orchestrator("answer", tools=[calculator, search_collection], passthrough=["orchestrator_tools", "simpleeval"])
+app = Orchestrator(
+    "shipped",
+    tools=[calculator, list_documents, python, read_document, search_collection],
+    passthrough=["orchestrator_tools", "simpleeval"],
+)

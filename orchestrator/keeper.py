@@ -1,13 +1,17 @@
 """Runs one command, and ends it with everything that it started once its owner is gone.
 
-`python -I keeper.py OWNER GRACE COMMAND...`, the owner holding the other end of standard input. A script of its own,
-standard library only, because only another process can act after the owner was killed with -9. `PR_SET_PDEATHSIG` on
-the command alone isn't enough: it doesn't reach grandchildren, and SGLang's set their own only after ten seconds of
-imports.
+`python -I keeper.py [--give-input] OWNER GRACE COMMAND...`, the owner holding the other end of standard input. A script
+of its own, standard library only, because only another process can act after the owner was killed with -9.
+`PR_SET_PDEATHSIG` on the command alone isn't enough: it doesn't reach grandchildren, and SGLang's set their own only
+after ten seconds of imports.
 
 SIGTERM asks for a gentle end: SIGTERM to the command, SIGKILL to its process group after GRACE seconds. The owner's
 death (standard input ends; on Linux also SIGHUP) kills the group at once. Exits as a shell does: the command's code, or
 128 + the signal that ended it.
+
+With --give-input, standard input is the command's to read. That it ends is then the owner's way to ask for a gentle
+end, as it is for every MCP server: the group has GRACE seconds before SIGKILL. An end that nobody asked for is said on
+standard error.
 """
 
 import ctypes
@@ -61,25 +65,30 @@ def await_end_of_group(group: int) -> None:
             time.sleep(0.01)
 
 
-def keep(command: "subprocess.Popen[bytes]", wake: int, grace: float) -> None:
-    """Returns when the command has ended, or has to be killed."""
+def keep(command: "subprocess.Popen[bytes]", wake: int, grace: float, *, gives_input: bool) -> bool:
+    """Returns when the command has ended, or has to be killed; whether its end was asked for."""
     give_up_at: float | None = None
+    watched, stdin = select.poll(), sys.stdin.fileno()
+    watched.register(wake, select.POLLIN)
+    watched.register(stdin, 0 if gives_input else select.POLLIN)  # a hang-up is told of unasked
     while command.poll() is None:
         left = None if give_up_at is None else give_up_at - time.monotonic()
         if left is not None and left <= 0:
-            return
-        readable, _, _ = select.select([sys.stdin, wake], [], [], left)
-        if sys.stdin in readable:
-            return
-        signals = os.read(wake, 64) if wake in readable else b""
-        if OWNER_IS_GONE in signals:
-            return
+            return True
+        ready = [fd for fd, _ in watched.poll(None if left is None else left * 1000)]
+        signals = os.read(wake, 64) if wake in ready else b""
+        if OWNER_IS_GONE in signals or (stdin in ready and not gives_input):
+            return True
+        if stdin in ready:
+            watched.unregister(stdin)
+            give_up_at = give_up_at or time.monotonic() + grace
         if signal.SIGTERM in signals and give_up_at is None:
             command.terminate()  # not the group: SGLang takes a child's end for a crash
             give_up_at = time.monotonic() + grace
+    return give_up_at is not None
 
 
-def main(owner: int, grace: float, words: list[str]) -> int:
+def main(owner: int, grace: float, words: list[str], *, gives_input: bool) -> int:
     wake, wake_writer = os.pipe()
     os.set_blocking(wake_writer, False)
     signal.set_wakeup_fd(wake_writer)
@@ -92,19 +101,24 @@ def main(owner: int, grace: float, words: list[str]) -> int:
     try:
         command = subprocess.Popen(  # noqa: S603
             words,
-            stdin=subprocess.DEVNULL,
+            stdin=None if gives_input else subprocess.DEVNULL,
             process_group=0,
             preexec_fn=lambda: die_with_parent(me, signal.SIGKILL),  # safe: this process has one thread
         )
     except OSError as error:
         print(f"can't start {words[0]}: {error}", file=sys.stderr)  # noqa: T201
         return 127
-    keep(command, wake, grace)
+    asked = keep(command, wake, grace, gives_input=gives_input)
     signal_group(command.pid, signal.SIGKILL)
     code = command.wait()
     await_end_of_group(command.pid)
+    if gives_input and not asked:
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        print(f"{words[0]} ended ({how})", file=sys.stderr)  # noqa: T201
     return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]))
+    given = sys.argv[1] == "--give-input"
+    owner, grace, *words = sys.argv[1 + given :]
+    sys.exit(main(int(owner), float(grace), words, gives_input=given))
